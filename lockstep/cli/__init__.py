@@ -1,0 +1,73 @@
+"""The `lockstep` command. Each command's module is imported only when it is typed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from lockstep.errors import LockstepError, UsageError
+
+__all__ = ["main"]
+
+_COMMANDS = {
+    "up": "lockstep.cli.stack:up",
+    "down": "lockstep.cli.stack:down",
+    "status": "lockstep.cli.stack:status",
+    "data": "lockstep.cli.models:data",
+    "train": "lockstep.cli.models:train",
+    "models": "lockstep.cli.models:models",
+    "inspect": "lockstep.cli.models:inspect",
+    "verify": "lockstep.cli.models:verify",
+    "migrate": "lockstep.cli.release:migrate",
+    "approve": "lockstep.cli.release:approve",
+    "score": "lockstep.cli.batch:score",
+    "compare": "lockstep.cli.batch:compare",
+    "stream": "lockstep.cli.stream:stream",
+    "replay": "lockstep.cli.stream:replay",
+    "dlq": "lockstep.cli.stream:dlq",
+}
+
+
+class _Lazy(click.Group):
+    """A group whose commands are imported on use: `lockstep status` must not pay for MLflow."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.group(cls=_Lazy)
+@click.version_option(package_name="lockstep-scoring")
+def _group() -> None:
+    """Score events with one approved model, in batch and on the stream, with the same bits."""
+
+
+def main() -> None:
+    """Entry point. Exit code 0: done; 1: failed; 2: wrong usage; 130: interrupted."""
+    # models/, streaming/ and jobs/ run from the repository's root; they are not installed.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        _group(standalone_mode=False)
+    except LockstepError as error:
+        if "--json" in sys.argv:
+            facts = {"error": error.message, "left": error.left, "next": error.next}
+            click.echo(json.dumps({"kind": type(error).__name__, **facts}), err=True)
+        else:
+            click.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)

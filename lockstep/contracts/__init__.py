@@ -1,0 +1,15 @@
+"""Event contracts: what an event's fields are, and whether a set of events fits."""
+
+from lockstep.contracts.columns import Columns, columns_from_arrow, model_inputs
+from lockstep.contracts.contract import Contract, Field, Kind
+from lockstep.contracts.validation import Validator
+
+__all__ = [
+    "Columns",
+    "Contract",
+    "Field",
+    "Kind",
+    "Validator",
+    "columns_from_arrow",
+    "model_inputs",
+]

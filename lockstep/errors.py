@@ -1,0 +1,91 @@
+"""Every error that Lockstep raises on purpose.
+
+    LockstepError
+    ├── Terminal              trying again cannot help: something must change first
+    │   ├── UsageError        the command or its configuration is wrong
+    │   ├── ContractError     data does not fit its contract
+    │   ├── LakeError         a lake partition is missing, empty or of another type
+    │   ├── ModelRefused      bytes, digest, operators, golden vectors or approval do not fit
+    │   ├── PublishRefused    publishing would contradict what is already published
+    │   ├── OffsetsLost       the log no longer continues where the warehouse stopped
+    │   └── Fenced            another worker or attempt has taken over; this one must stop
+    └── Transient             trying again later helps, nothing needs to change
+        └── Unreachable       a service does not answer
+
+An error says what is wrong and with which value; `left` says what it leaves behind and
+`next` gives the command to type next.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ContractError",
+    "Fenced",
+    "LakeError",
+    "LockstepError",
+    "ModelRefused",
+    "OffsetsLost",
+    "PublishRefused",
+    "Terminal",
+    "Transient",
+    "Unreachable",
+    "UsageError",
+]
+
+
+class LockstepError(Exception):
+    """The root. `str()` of it is what a user reads, whole."""
+
+    def __init__(self, message: str, *, left: str | None = None, next: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.left = left
+        self.next = next
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.left:
+            lines.append(f"left behind: {self.left}")
+        if self.next:
+            lines.append(f"next: {self.next}")
+        return "\n".join(lines)
+
+
+class Terminal(LockstepError):
+    """Trying again cannot help."""
+
+
+class UsageError(Terminal):
+    """The command or its configuration is wrong."""
+
+
+class ContractError(Terminal):
+    """Data does not fit its contract."""
+
+
+class LakeError(Terminal):
+    """A lake partition is missing, empty or of another type."""
+
+
+class ModelRefused(Terminal):
+    """A model whose bytes, digest, operators, golden vectors or approval do not fit."""
+
+
+class PublishRefused(Terminal):
+    """Publishing would contradict what is already published."""
+
+
+class OffsetsLost(Terminal):
+    """The log no longer continues where the warehouse stopped."""
+
+
+class Fenced(Terminal):
+    """Another worker or attempt has taken over; this one must stop."""
+
+
+class Transient(LockstepError):
+    """Trying again later helps."""
+
+
+class Unreachable(Transient):
+    """A service does not answer."""

@@ -1,0 +1,147 @@
+"""pipeline.toml: how one use case is deployed. Data beside the worker, read with tomllib.
+
+It names topics, lake table, schedule and gates. It names nothing of the model: what scores
+reads that from the approved file.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from lockstep.errors import UsageError
+
+__all__ = ["Batch", "Gates", "Pipeline", "Stream", "Topics"]
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Kafka topics. `scored` has as many partitions as `events`."""
+
+    events: str
+    scored: str
+    dead_letters: str
+    control: str
+    partitions: int = 4
+
+
+@dataclass(frozen=True)
+class Gates:
+    """What a day must look like to be scored and published."""
+
+    min_rows: int = 1
+    max_rows: int = 100_000_000
+    max_null_fraction: float = 0.5
+    """Of any nullable field."""
+    min_mean_score: float = 0.0
+    max_mean_score: float = 1.0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The nightly run. `start` is the first day that can be scored."""
+
+    start: date
+    schedule: str = "@daily"
+    catchup: bool = False
+    gates: Gates = Gates()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The worker. Bigger batches score faster; a shorter wait answers sooner."""
+
+    max_batch: int = 2048
+    max_wait_ms: int = 5
+    max_value_bytes: int = 65_536
+    approval_poll_s: float = 1.0
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One use case's deployment."""
+
+    use_case: str
+    lake_table: str
+    topics: Topics
+    batch: Batch
+    stream: Stream = Stream()
+
+    @classmethod
+    def load(cls, use_case: str, models: Path = Path("models")) -> Pipeline:
+        """Read models/USE_CASE/pipeline.toml. Raises UsageError naming the key and its value."""
+        path = models / use_case / "pipeline.toml"
+        if not path.is_file():
+            known = ", ".join(cls.use_cases(models)) or "none"
+            raise UsageError(
+                f"there is no use case {use_case!r} (known: {known}; looked for {path})",
+                next="name one of the known use cases, from the repository's root",
+            )
+        try:
+            document = tomllib.loads(path.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{path} is not TOML: {error}", next=f"correct {path}") from None
+        batch = _table(path, document, "batch")
+        batch["gates"] = _build(Gates, path, "batch.gates", _table(path, batch, "gates"))
+        pipeline: Pipeline = _build(
+            cls,
+            path,
+            "",
+            {
+                **document,
+                "topics": _build(Topics, path, "topics", _table(path, document, "topics")),
+                "batch": _build(Batch, path, "batch", batch),
+                "stream": _build(Stream, path, "stream", _table(path, document, "stream")),
+            },
+        )
+        return pipeline
+
+    @staticmethod
+    def use_cases(models: Path = Path("models")) -> list[str]:
+        """The use cases that have a pipeline.toml, sorted."""
+        return sorted(path.parent.name for path in models.glob("*/pipeline.toml"))
+
+
+_TOML_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "date": (date,),
+}
+
+
+def _table(path: Path, document: dict[str, Any], name: str) -> dict[str, Any]:
+    table = document.get(name, {})
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: {name} is {table!r}, not a table", next=f"correct {path}")
+    return table
+
+
+def _build(kind: Any, path: Path, where: str, values: dict[str, Any]) -> Any:
+    """A dataclass from TOML, with unknown, missing and mistyped keys named."""
+    known = {field.name: field for field in fields(kind)}
+    prefix = f"{where}." if where else ""
+    for name, value in values.items():
+        if name not in known:
+            raise UsageError(
+                f"{path}: unknown key {prefix}{name} (known: {', '.join(known)})",
+                next=f"correct {path}",
+            )
+        expected = _TOML_TYPES.get(str(known[name].type))
+        if expected and (
+            not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)
+        ):
+            raise UsageError(
+                f"{path}: {prefix}{name} is {value!r}, not a {known[name].type}",
+                next=f"correct {path}",
+            )
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UsageError(
+            f"{path}: {where or 'top level'}: {error}", next=f"correct {path}"
+        ) from None
