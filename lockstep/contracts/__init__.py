@@ -2,11 +2,14 @@
 
 from lockstep.contracts.columns import Columns, columns_from_arrow, model_inputs
 from lockstep.contracts.contract import Contract, Field, Kind
+from lockstep.contracts.decoding import Decoded, EventDecoder
 from lockstep.contracts.validation import Validator
 
 __all__ = [
     "Columns",
     "Contract",
+    "Decoded",
+    "EventDecoder",
     "Field",
     "Kind",
     "Validator",

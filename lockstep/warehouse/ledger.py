@@ -1,0 +1,281 @@
+"""The stream's ledger: which offsets are scored, by whom, and what was answered.
+
+The warehouse's offset is the truth; Kafka's group offset is only advice. One transaction
+inserts a micro-batch and advances its offsets, and it commits only while this worker's epoch
+is the newest for every partition in it. A worker that lost a partition cannot write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from lockstep.errors import Fenced, OffsetsLost
+from lockstep.warehouse import arrays
+
+__all__ = ["Answer", "Claim", "Ledger", "MicroBatch", "Span"]
+
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A partition as its newest owner found it."""
+
+    partition: int
+    next_offset: int
+    """The first offset that has not been scored."""
+    epoch: int
+    produced_offset: int
+    """Scored events of offsets below it are acknowledged by Kafka."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The stretch of one partition that a micro-batch covers, dead letters included."""
+
+    partition: int
+    first: int
+    next: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Scored events, a row each; `event_time` in microseconds since 1970."""
+
+    spans: Sequence[Span]
+    ids: Sequence[str]
+    event_time: Any
+    entity: Sequence[str]
+    score: Any
+    margin: Any
+    partitions: Any
+    offsets: Any
+    approval: int
+    produced: Mapping[int, int] = field(default_factory=dict)
+    """Partition -> offset below which scored events have been acknowledged by now."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The stored score of an event: what the scored topic may say, and nothing else."""
+
+    event_id: str
+    event_time: int
+    score: float
+    margin: float
+    model_version: int
+    model_digest: str
+    partition: int
+
+
+class Ledger:
+    """One topic's ledger over one connection; commits or rolls back every call.
+
+    Database errors pass through as psycopg errors: whether to reconnect is the caller's call.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any], topic: str) -> None:
+        arrays.register(connection)
+        self._connection = connection
+        self._cursor = connection.cursor(binary=True)
+        self._topic = topic
+        self._stream_id = -1
+
+    def open(self, topic_uuid: str, *, accept_loss: bool = False) -> None:
+        """Find or register the stream. Raises OffsetsLost when the topic was recreated."""
+        with self._connection.transaction():
+            self._cursor.execute(
+                "insert into streams (topic, topic_uuid) values (%s, %s)"
+                " on conflict (topic) do nothing",
+                (self._topic, topic_uuid),
+            )
+            self._cursor.execute(
+                "select stream_id, topic_uuid from streams where topic = %s for update",
+                (self._topic,),
+            )
+            self._stream_id, known = self._one()
+            if known == topic_uuid:
+                return
+            if not accept_loss:
+                raise OffsetsLost(
+                    f"topic {self._topic} was recreated: its id is {topic_uuid},"
+                    f" the warehouse's offsets belong to {known}",
+                    left="rows and offsets as they were; no event was read",
+                    next="lockstep stream USE_CASE --accept-loss"
+                    " (forgets the old offsets, starts at the new log's beginning)",
+                )
+            self._cursor.execute(
+                "delete from stream_offsets where stream_id = %s", (self._stream_id,)
+            )
+            self._cursor.execute(
+                "update streams set topic_uuid = %s where stream_id = %s",
+                (topic_uuid, self._stream_id),
+            )
+
+    def claim(self, partition: int, low: int, high: int, *, accept_loss: bool = False) -> Claim:
+        """Take a partition over: its former owner can write no more.
+
+        `low` and `high` are the log's first offset and the one after its last.
+        Raises OffsetsLost when the log does not reach back to where the ledger stopped.
+        """
+        with self._connection.transaction():
+            self._cursor.execute(
+                "insert into stream_offsets as o"
+                " (stream_id, kafka_partition, next_offset, epoch, produced_offset)"
+                " values (%s, %s, %s, 1, %s)"
+                " on conflict (stream_id, kafka_partition) do update set epoch = o.epoch + 1"
+                " returning next_offset, epoch, produced_offset",
+                (self._stream_id, partition, low, low),
+            )
+            next_offset, epoch, produced = self._one()
+            if low <= next_offset <= high:
+                return Claim(partition, next_offset, epoch, produced)
+            if not accept_loss:
+                raise OffsetsLost(
+                    f"{self._topic}[{partition}] holds offsets {low} to {high},"
+                    f" but the warehouse continues at {next_offset}",
+                    left="rows and offsets as they were",
+                    next="restore the log, or lockstep stream USE_CASE --accept-loss"
+                    f" (continues at {low})",
+                )
+            self._cursor.execute(
+                "update stream_offsets set next_offset = %s, produced_offset = %s"
+                " where stream_id = %s and kafka_partition = %s",
+                (low, low, self._stream_id, partition),
+            )
+            return Claim(partition, low, epoch, low)
+
+    def unanswered(self, claim: Claim) -> list[Answer]:
+        """Stored rows whose scored events may not have reached Kafka, in order of offset."""
+        if claim.produced_offset >= claim.next_offset:
+            return []
+        with self._connection.transaction():
+            self._cursor.execute(
+                _ANSWERS + " where p.stream_id = %s and p.kafka_partition = %s"
+                " and p.kafka_offset >= %s and p.kafka_offset < %s order by p.kafka_offset",
+                (self._stream_id, claim.partition, claim.produced_offset, claim.next_offset),
+            )
+            return [Answer(*row) for row in self._cursor.fetchall()]
+
+    def write(self, batch: MicroBatch) -> list[Answer] | None:
+        """Insert the rows and advance the offsets, or nothing.
+
+        Returns None when every row was new. When some had been stored before (copies), returns
+        what is stored for each row, which is all that may be answered.
+        Raises Fenced when another worker owns one of the partitions.
+        """
+        cursor, rows = self._cursor, len(batch.ids)
+        with self._connection.transaction():
+            spans = batch.spans
+            cursor.execute(
+                "update stream_offsets o set next_offset = v.next,"
+                " produced_offset = greatest(o.produced_offset, v.produced)"
+                " from unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[], %s::bigint[])"
+                " v(part, first, next, epoch, produced)"
+                " where o.stream_id = %s and o.kafka_partition = v.part"
+                " and o.next_offset = v.first and o.epoch = v.epoch",
+                (
+                    [s.partition for s in spans],
+                    [s.first for s in spans],
+                    [s.next for s in spans],
+                    [s.epoch for s in spans],
+                    [batch.produced.get(s.partition, 0) for s in spans],
+                    self._stream_id,
+                ),
+            )
+            if cursor.rowcount != len(spans):
+                raise Fenced(
+                    f"another worker owns a partition of {self._topic}: of {len(spans)} offsets"
+                    f" only {cursor.rowcount} are still at"
+                    f" {[(s.partition, s.first) for s in spans]}",
+                    left="nothing of this micro-batch; its events are the new owner's",
+                    next="start the worker again, and look for a second consumer group",
+                )
+            if not rows:
+                return None
+            keys = self._keys(batch)
+            cursor.execute(
+                "insert into predictions_stream (event_date, stream_id, event_id, event_time,"
+                " entity, score, margin, approval, kafka_partition, kafka_offset, scored_at)"
+                " select v.date, %s::smallint, v.id, v.time, v.entity, v.score, v.margin,"
+                " %s::int, v.part, v.off, now() from unnest(%s::date[], %s::text[],"
+                " %s::timestamptz[], %s::text[], %s::real[], %s::real[], %s::int[], %s::bigint[])"
+                " v(date, id, time, entity, score, margin, part, off) on conflict do nothing",
+                (
+                    self._stream_id,
+                    batch.approval,
+                    *keys,
+                    arrays.pack_text(batch.entity, empty_is_null=True),
+                    arrays.pack("float4", batch.score),
+                    arrays.pack("float4", batch.margin),
+                    arrays.pack("int4", batch.partitions),
+                    arrays.pack("int8", batch.offsets),
+                ),
+            )
+            if cursor.rowcount == rows:
+                return None
+            cursor.execute(
+                _ANSWERS + " join unnest(%s::date[], %s::text[], %s::timestamptz[])"
+                " v(date, id, time) on p.event_date = v.date and p.event_id = v.id"
+                " and p.event_time = v.time where p.stream_id = %s",
+                (*keys, self._stream_id),
+            )
+            return [Answer(*row) for row in cursor.fetchall()]
+
+    def settled(self, spans: Sequence[Span]) -> bool:
+        """Whether a write whose outcome is unknown, as its connection broke, was committed."""
+        with self._connection.transaction():
+            self._cursor.execute(
+                "select count(*) from stream_offsets o"
+                " join unnest(%s::int[], %s::bigint[], %s::bigint[]) v(part, next, epoch)"
+                " on o.kafka_partition = v.part and o.next_offset = v.next and o.epoch = v.epoch"
+                " where o.stream_id = %s",
+                (
+                    [s.partition for s in spans],
+                    [s.next for s in spans],
+                    [s.epoch for s in spans],
+                    self._stream_id,
+                ),
+            )
+            return bool(self._one()[0] == len(spans))
+
+    def acknowledge(self, produced: Mapping[int, int], epochs: Mapping[int, int]) -> None:
+        """Note that scored events below these offsets are in Kafka, where still the owner."""
+        owned = [partition for partition in produced if partition in epochs]
+        with self._connection.transaction():
+            self._cursor.execute(
+                "update stream_offsets o set produced_offset = v.produced"
+                " from unnest(%s::int[], %s::bigint[], %s::bigint[]) v(part, produced, epoch)"
+                " where o.stream_id = %s and o.kafka_partition = v.part and o.epoch = v.epoch"
+                " and o.produced_offset < v.produced",
+                (
+                    owned,
+                    [produced[p] for p in owned],
+                    [epochs[p] for p in owned],
+                    self._stream_id,
+                ),
+            )
+
+    def _keys(self, batch: MicroBatch) -> tuple[Any, Any, Any]:
+        return (
+            arrays.pack("date", batch.event_time // _DAY_US - arrays.PG_EPOCH_DAYS),
+            arrays.pack_text(batch.ids),
+            arrays.pack("timestamptz", batch.event_time - arrays.PG_EPOCH_US),
+        )
+
+    def _one(self) -> Any:
+        row = self._cursor.fetchone()
+        assert row is not None  # noqa: S101 - each statement that asks returns exactly one row
+        return row
+
+
+_ANSWERS = (
+    "select p.event_id, (extract(epoch from p.event_time) * 1000000)::bigint, p.score, p.margin,"
+    " a.model_version, a.digest, p.kafka_partition"
+    " from predictions_stream p join approvals a on a.sequence = p.approval"
+)
