@@ -1,0 +1,147 @@
+"""One day of events as an Arrow table: written as a batch, read whole, each event once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from lockstep.contracts import Contract, columns_from_arrow
+from lockstep.errors import ContractError, LakeError
+from lockstep.lake.layout import batch_path, open_lake, partition_files
+
+__all__ = ["distinct", "read_partition", "write_partition"]
+
+_FILE = "part-00000.parquet"
+
+
+def write_partition(lake: str, source: str, day: date, batch: str, table: pa.Table) -> str:
+    """Write `table` as the whole of one batch; returns its file, below the lake's root.
+
+    A reader sees the batch as it was or as it is now: the new file appears by one rename. Other
+    files in the batch's folder, which an earlier writer may have left, go afterwards; until then
+    their events are copies, and read once.
+    """
+    system, root = open_lake(lake)
+    path = batch_path(source, day, batch)
+    folder = f"{root}/{path}"
+    system.create_dir(folder, recursive=True)
+    unfinished = f"{folder}/.{uuid.uuid4().hex}"
+    try:
+        pq.write_table(table, unfinished, filesystem=system)
+        system.move(unfinished, f"{folder}/{_FILE}")
+    except BaseException:
+        if system.get_file_info(unfinished).type != fs.FileType.NotFound:
+            system.delete_file(unfinished)
+        raise
+    for info in system.get_file_info(fs.FileSelector(folder)):
+        if info.base_name != _FILE:
+            system.delete_file(info.path)
+    return f"{path}/{_FILE}"
+
+
+def read_partition(
+    lake: str, contract: Contract, day: date, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The events of one day in the contract's types, each identity (id, time) once.
+
+    Of several copies the first counts, by batch, file and row; rows keep that order. `columns`
+    limits what is read (id and time are always read). Values are not checked here; a column
+    that the contract lets be absent reads as null.
+
+    Raises LakeError when the partition is missing or empty, a column is missing or of another
+    type, or an event lies in the folder of another day.
+    """
+    system, root = open_lake(lake)
+    schema = _schema(contract, columns)
+    tables = [
+        _read(system, root, path, contract, schema)
+        for path in partition_files(lake, contract.source, day)
+    ]
+    table = pa.concat_tables(tables)
+    if table.num_rows == 0:
+        raise LakeError(
+            f"the partition {contract.source}/date={day} has no events"
+            f" ({len(tables)} files, 0 rows)",
+            left="nothing: no prediction was written",
+            next=f"load the events of {day} into the lake",
+        )
+    _refuse_other_days(table, contract, day)
+    return distinct(table, contract)
+
+
+def distinct(table: pa.Table, contract: Contract) -> pa.Table:
+    """The first row of each identity (id, time), in the order of the rows."""
+    keys = table.select([contract.id, contract.time])
+    rows = pa.array(np.arange(table.num_rows))
+    firsts = (
+        keys.append_column("row", rows)
+        .group_by([contract.id, contract.time], use_threads=False)
+        .aggregate([("row", "min")])
+    )
+    if firsts.num_rows == table.num_rows:
+        return table
+    return table.take(firsts.column("row_min").combine_chunks().sort())
+
+
+def _schema(contract: Contract, columns: Sequence[str] | None) -> pa.Schema:
+    """The contract's columns, all nullable: a null is the checks' to report, with its event."""
+    wanted = set(contract.by_name) if columns is None else {*columns, contract.id, contract.time}
+    return pa.schema(
+        [field.with_nullable(True) for field in contract.arrow_schema if field.name in wanted]
+    )
+
+
+def _read(
+    system: fs.FileSystem, root: str, path: str, contract: Contract, schema: pa.Schema
+) -> pa.Table:
+    try:
+        file = pq.ParquetFile(f"{root}/{path}", filesystem=system)
+        # An empty table of the file's own types: types are judged in one place, the contract's.
+        columns_from_arrow(contract, file.schema_arrow.empty_table())
+        present = [name for name in schema.names if name in file.schema_arrow.names]
+        table = file.read(columns=present)
+        arrays = [
+            pa.nulls(table.num_rows, schema.field(name).type)
+            if name not in present
+            else table.column(name).cast(schema.field(name).type)
+            for name in schema.names
+        ]
+    except FileNotFoundError:
+        raise LakeError(
+            f"{path} vanished while it was read: a batch is being replaced",
+            left="nothing: no prediction was written",
+            next="run again once the batch has been loaded",
+        ) from None
+    except (ContractError, pa.ArrowException) as error:
+        raise LakeError(
+            f"{path} cannot be read as {contract.name}: {error}",
+            left="nothing: no prediction was written",
+            next=f"load the batch again with the types of the contract {contract.name}",
+        ) from None
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _refuse_other_days(table: pa.Table, contract: Contract, day: date) -> None:
+    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    times = table.column(contract.time)
+    inside = pc.and_(
+        pc.greater_equal(times, pa.scalar(start, times.type)),
+        pc.less(times, pa.scalar(start + timedelta(days=1), times.type)),
+    )
+    outside = table.filter(pc.invert(pc.fill_null(inside, True)))
+    if outside.num_rows:
+        first = outside.slice(0, 1).to_pylist()[0]
+        raise LakeError(
+            f"{outside.num_rows:,} events in {contract.source}/date={day} are of another UTC day,"
+            f" e.g. {contract.id} {first[contract.id]!r} with {contract.time}"
+            f" {first[contract.time]}",
+            left="nothing: no prediction was written",
+            next="load the batch again into the folders of its events' days",
+        )

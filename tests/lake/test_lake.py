@@ -1,0 +1,201 @@
+"""The lake: what was written is what is read, each event once, and nothing else is let in."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lockstep.contracts import Contract
+from lockstep.errors import LakeError, UsageError
+from lockstep.lake import days, fingerprint, partition_files, read_partition, write_partition
+
+DAY = date(2013, 10, 1)
+NOON = datetime(2013, 10, 1, 12, tzinfo=UTC)
+CONTRACT = Contract.from_document(
+    {
+        "x-lockstep": {
+            "name": "shop.order",
+            "version": 1,
+            "source": "orders",
+            "id": "id",
+            "time": "at",
+        },
+        "properties": {
+            "id": {"type": "string", "maxLength": 10},
+            "at": {
+                "type": "integer",
+                "x-unit": "timestamp-micros",
+                "minimum": 0,
+                "maximum": 4_000_000_000_000_000,
+            },
+            "count": {"type": "integer", "minimum": 0, "maximum": 100},
+            "price": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
+            "note": {"type": "string", "maxLength": 10},
+        },
+        "required": ["id", "at", "count"],
+    }
+)
+
+
+def orders(ids: str, *, at: datetime = NOON, price: float = 1.0) -> pa.Table:
+    schema = pa.schema([CONTRACT.arrow_schema.field(n) for n in ("id", "at", "count", "price")])
+    rows = [{"id": id, "at": at, "count": 1, "price": price} for id in ids]
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+def ids(table: pa.Table) -> str:
+    return "".join(table.column("id").to_pylist())
+
+
+def test_reads_what_was_written_in_order_with_absent_columns_as_null(tmp_path: Path) -> None:
+    write_partition(str(tmp_path), "orders", DAY, "b", orders("cd"))
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("ba"))
+    table = read_partition(str(tmp_path), CONTRACT, DAY)
+    assert ids(table) == "bacd"
+    assert table.schema.names == CONTRACT.arrow_schema.names
+    assert table.column("note").null_count == 4
+    assert read_partition(str(tmp_path), CONTRACT, DAY, ["price"]).schema.names == [
+        "id",
+        "at",
+        "price",
+    ]
+
+
+def test_the_first_copy_counts_and_another_time_is_another_event(tmp_path: Path) -> None:
+    later = NOON + timedelta(microseconds=1)
+    write_partition(str(tmp_path), "orders", DAY, "b", orders("xy", price=2))
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("zxx", price=1))
+    write_partition(str(tmp_path), "orders", DAY, "c", orders("x", at=later, price=3))
+    table = read_partition(str(tmp_path), CONTRACT, DAY)
+    assert ids(table) == "zxyx"
+    assert table.column("price").to_pylist() == [1, 1, 2, 3]
+
+
+def test_writing_a_batch_again_replaces_it_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "orders" / f"date={DAY}" / "batch=a"
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("abc"))
+    (folder / "part-00001.parquet").write_bytes((folder / "part-00000.parquet").read_bytes())
+    (folder / ".unfinished").write_bytes(b"half")
+    before = fingerprint(str(tmp_path), "orders", DAY)
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("abd"))
+    assert ids(read_partition(str(tmp_path), CONTRACT, DAY)) == "abd"
+    assert [path.name for path in folder.iterdir()] == ["part-00000.parquet"]
+    assert fingerprint(str(tmp_path), "orders", DAY) != before
+
+
+def test_a_failed_write_leaves_the_batch_as_it_was(tmp_path: Path) -> None:
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("abc"))
+    before = fingerprint(str(tmp_path), "orders", DAY)
+    with pytest.raises(AttributeError):
+        write_partition(str(tmp_path), "orders", DAY, "a", object())
+    assert fingerprint(str(tmp_path), "orders", DAY) == before
+    assert len(list((tmp_path / "orders" / f"date={DAY}" / "batch=a").iterdir())) == 1
+
+
+def test_fingerprint_depends_on_names_and_bytes_alone(tmp_path: Path) -> None:
+    for lake, batches in (("one", "ab"), ("two", "ba"), ("three", "ac")):
+        for batch in batches:
+            write_partition(str(tmp_path / lake), "orders", DAY, batch, orders("xy"))
+    one, two, three = (
+        fingerprint(str(tmp_path / lake), "orders", DAY) for lake in ("one", "two", "three")
+    )
+    assert one == two != three
+
+
+def test_days_lists_dates_only(tmp_path: Path) -> None:
+    for day in (date(2013, 10, 2), DAY):
+        write_partition(str(tmp_path), "orders", day, "a", orders("a"))
+    (tmp_path / "orders" / "date=tomorrow").mkdir()
+    (tmp_path / "orders" / "_temporary").mkdir()
+    assert days(str(tmp_path), "orders") == [DAY, date(2013, 10, 2)]
+    assert days(str(tmp_path), "nothing") == []
+
+
+def test_a_missing_day_is_named_with_what_there_is(tmp_path: Path) -> None:
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("a"))
+    with pytest.raises(LakeError, match=r"orders/date=2013-10-05 .*1 days, 2013-10-01 to"):
+        partition_files(str(tmp_path), "orders", date(2013, 10, 5))
+    with pytest.raises(LakeError, match="nowhere has no days"):
+        fingerprint(str(tmp_path), "nowhere", DAY)
+
+
+def test_an_empty_day_is_an_error(tmp_path: Path) -> None:
+    write_partition(str(tmp_path), "orders", DAY, "a", orders(""))
+    with pytest.raises(LakeError, match="has no events"):
+        read_partition(str(tmp_path), CONTRACT, DAY)
+    (tmp_path / "orders" / "date=2013-10-02" / "batch=a").mkdir(parents=True)
+    with pytest.raises(LakeError, match="has no Parquet file"):
+        partition_files(str(tmp_path), "orders", date(2013, 10, 2))
+
+
+def test_an_event_of_another_day_is_named(tmp_path: Path) -> None:
+    table = orders("ab", at=datetime(2013, 10, 2, tzinfo=UTC))
+    write_partition(str(tmp_path), "orders", DAY, "a", table)
+    with pytest.raises(LakeError, match=r"2 events .* id 'a' with at 2013-10-02 00:00:00"):
+        read_partition(str(tmp_path), CONTRACT, DAY)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("count", pa.array(["1", "2"]), "'count' has type string, not int64"),
+        ("price", pa.array([1, 2]), "'price' has type int64, not double"),
+        ("at", pa.array([NOON.replace(tzinfo=None)] * 2), "'at' has type timestamp"),
+        ("count", None, "'count' is missing"),
+    ],
+)
+def test_a_column_missing_or_of_another_type_is_named(
+    tmp_path: Path, column: str, values: pa.Array | None, said: str
+) -> None:
+    table = orders("ab").drop_columns([column])
+    if values is not None:
+        table = table.append_column(column, values)
+    write_partition(str(tmp_path), "orders", DAY, "a", table)
+    with pytest.raises(LakeError, match=f"batch=a/part-00000.parquet .*{said}"):
+        read_partition(str(tmp_path), CONTRACT, DAY)
+
+
+def test_narrower_types_are_widened(tmp_path: Path) -> None:
+    table = orders("ab")
+    narrow = pa.table(
+        {
+            "id": table.column("id").cast(pa.large_string()),
+            "at": table.column("at").cast(pa.timestamp("ms", "UTC")),
+            "count": table.column("count").cast(pa.int16()),
+            "price": table.column("price").cast(pa.float32()),
+        }
+    )
+    write_partition(str(tmp_path), "orders", DAY, "a", narrow)
+    found = read_partition(str(tmp_path), CONTRACT, DAY, ["count", "price"])
+    assert found.equals(table.cast(found.schema))
+
+
+def test_damaged_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "orders" / f"date={DAY}" / "batch=a"
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("ab"))
+    whole = (folder / "part-00000.parquet").read_bytes()
+    (folder / "part-00000.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(LakeError, match=r"cannot be read as shop\.order"):
+        read_partition(str(tmp_path), CONTRACT, DAY)
+    (folder / "part-00000.parquet").write_bytes(whole)
+    (folder / "_SUCCESS").touch()
+    assert ids(read_partition(str(tmp_path), CONTRACT, DAY)) == "ab"
+    pq.write_table(orders("z"), folder.parent / "stray.parquet")
+    with pytest.raises(LakeError, match=r"stray.parquet is no file of a partition"):
+        read_partition(str(tmp_path), CONTRACT, DAY)
+
+
+def test_names_that_would_leave_the_lake_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'\.\./x' is no name"):
+        write_partition(str(tmp_path), "orders", DAY, "../x", orders("a"))
+    with pytest.raises(UsageError, match="cannot be opened"):
+        days("nosuch://bucket/lake", "orders")
+
+
+def test_a_lake_may_be_a_uri(tmp_path: Path) -> None:
+    write_partition(tmp_path.as_uri(), "orders", DAY, "a", orders("ab"))
+    assert ids(read_partition(str(tmp_path), CONTRACT, DAY)) == "ab"
