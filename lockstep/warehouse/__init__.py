@@ -1,0 +1,9 @@
+"""The warehouse: one Postgres schema for each use case.
+
+connect     who connects, as which role, and how a lost connection is told
+tables      what a schema holds
+migrate     brings a schema up to date (Alembic; the scripts are in schemas/warehouse)
+partitions  a day's partition, made without making a reader wait
+staging     an attempt at a day: its number, its own table, what it holds
+publish     the one transaction that makes an attempt's rows visible
+"""

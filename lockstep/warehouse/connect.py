@@ -1,0 +1,173 @@
+"""Connections to the warehouse: one role of one use case each, never more.
+
+A login is a member of group roles named USE_CASE_ROLE and inherits nothing from them; each
+connection takes exactly one of them at its start, with that use case's schema as its only
+search path. So one login may serve several use cases, and a connection sees one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import errors as pg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from lockstep.errors import Transient, Unreachable, UsageError
+
+if TYPE_CHECKING:
+    import sqlalchemy
+
+    from lockstep.settings import Settings
+
+__all__ = ["ROLES", "answering", "connect", "conninfo", "engine", "group", "open_connection"]
+
+ROLES = ("owner", "scorer", "releaser", "analyst")
+
+# A peer that vanished is noticed in about half a minute, not after TCP's two hours.
+_KEEPALIVE = {
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "connect_timeout": 10,
+}
+# A process frozen inside a transaction must not block its successor for ever. A batch
+# publish and a worker's micro-batch take milliseconds; a minute is a dead one.
+_SESSION = {
+    "idle_in_transaction_session_timeout": "60s",
+    "timezone": "UTC",
+    "default_transaction_isolation": "read\\ committed",
+}
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NOT_YET = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
+
+
+def group(use_case: str, role: str) -> str:
+    """The group role that `role` takes in `use_case`. Raises UsageError for an unusable name."""
+    if not _NAME.fullmatch(use_case):
+        raise UsageError(
+            f"{use_case!r} cannot name a warehouse schema: lower-case letters, digits and _, "
+            "beginning with a letter, at most 40",
+            next="rename the use case",
+        )
+    if role not in ROLES:
+        raise UsageError(f"there is no warehouse role {role!r} (known: {', '.join(ROLES)})")
+    return f"{use_case}_{role}"
+
+
+def conninfo(settings: Settings, role: str, use_case: str) -> str:
+    """The libpq connection string of `role` in `use_case`, password included: never print it.
+
+    For whoever opens connections by themselves (ADBC in a Spark task). Options that the
+    configured address carries are kept.
+    """
+    name = group(use_case, role)
+    base = settings.url(role)
+    known = conninfo_to_dict(base)
+    session = {"role": name, "search_path": use_case, **_SESSION}
+    options = " ".join(f"-c {key}={value}" for key, value in session.items())
+    given = {
+        **{key: value for key, value in _KEEPALIVE.items() if key not in known},
+        "application_name": known.get("application_name") or f"lockstep {use_case} {role}",
+        "options": f"{known.get('options') or ''} {options}".strip(),
+    }
+    return make_conninfo(base, **given)
+
+
+def connect(settings: Settings, role: str, use_case: str) -> psycopg.Connection:
+    """A connection as `role` of `use_case`, not in autocommit mode.
+
+    Raises Unreachable (naming host and port) when nothing answers, UsageError when the server
+    answers and refuses: wrong password, no such database, use case not migrated.
+    """
+    return open_connection(conninfo(settings, role, use_case), use_case)
+
+
+def open_connection(info: str, use_case: str) -> psycopg.Connection:
+    """Connect with a connection string, with the errors of `connect`."""
+    try:
+        return psycopg.connect(info)
+    except psycopg.OperationalError as error:
+        raise _refused(error, info, use_case) from None
+
+
+def engine(settings: Settings, role: str, use_case: str) -> sqlalchemy.Engine:
+    """A SQLAlchemy engine whose connections are those of `connect`."""
+    import sqlalchemy
+
+    info = conninfo(settings, role, use_case)
+    return sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: open_connection(info, use_case),
+        pool_pre_ping=True,
+        pool_size=2,
+    )
+
+
+@contextmanager
+def answering(connection: psycopg.Connection, use_case: str = "USE_CASE") -> Iterator[None]:
+    """Turn what psycopg raises when the warehouse goes away into our errors.
+
+    Unreachable for a lost connection, Transient for a lock that did not come in time,
+    UsageError for a schema that was not migrated. Everything else passes through.
+    """
+    where = _where_of(connection)
+    try:
+        yield
+    except (pg.LockNotAvailable, pg.DeadlockDetected, pg.QueryCanceled) as error:
+        raise Transient(
+            f"the warehouse at {where} could not go on: {_first_line(error)}",
+            left="nothing: the transaction was rolled back",
+            next="try again; `select * from pg_stat_activity` shows who holds the lock",
+        ) from error
+    except (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn) as error:
+        raise UsageError(
+            f"the warehouse at {where} is not up to date: {_first_line(error)}",
+            next=f"lockstep migrate {use_case}",
+        ) from error
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise Unreachable(
+            f"the warehouse at {where} stopped answering: {_first_line(error)}",
+            left="nothing half-written: the transaction was not committed, or was committed whole",
+            next="lockstep status; then run the same command again",
+        ) from error
+
+
+def _refused(error: psycopg.OperationalError, info: str, use_case: str) -> Exception:
+    known = conninfo_to_dict(info)
+    where = f"{known.get('host') or 'localhost'}:{known.get('port') or 5432}"
+    text = _first_line(error)
+    # A server that answers says FATAL; anything else never reached one.
+    if "FATAL:" not in text or any(reason in text for reason in _NOT_YET):
+        return Unreachable(
+            f"the warehouse at {where} does not answer: {text}",
+            next="lockstep status (lockstep up starts the local one)",
+        )
+    text = text.split("FATAL:", 1)[1].strip()
+    if "role" in text and "password" not in text and use_case in text:
+        return UsageError(
+            f"the warehouse at {where} does not know {use_case!r}: {text}",
+            next=f"lockstep migrate {use_case}",
+        )
+    return UsageError(
+        f"the warehouse at {where} refused user {known.get('user') or '(none)'}: {text}",
+        next="correct the LOCKSTEP_*_URL of this role",
+    )
+
+
+def _where_of(connection: psycopg.Connection) -> str:
+    # `info.host` of a closed connection raises; the parameters were kept by the caller's URL.
+    try:
+        return f"{connection.info.host}:{connection.info.port}"
+    except psycopg.Error:
+        return "an unknown address"
+
+
+def _first_line(error: psycopg.Error) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

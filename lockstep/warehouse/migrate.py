@@ -1,0 +1,169 @@
+"""Bring a use case's schema up to date: roles, schema, tables, and who may log in as what.
+
+Idempotent, and quick when there is nothing to do. The address of the role `owner` must be able
+to create roles and schemas the first time (a superuser, or CREATEROLE and CREATE on the
+database).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from lockstep.errors import UsageError
+from lockstep.warehouse.connect import ROLES, answering, group, open_connection
+
+if TYPE_CHECKING:
+    from lockstep.settings import Settings
+
+__all__ = ["MIGRATIONS", "Migrated", "upgrade"]
+
+MIGRATIONS = Path("schemas/warehouse")
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What `upgrade` found and made of it."""
+
+    use_case: str
+    before: str | None
+    """The revision before; None for a schema that did not exist."""
+    after: str
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+
+def upgrade(settings: Settings, use_case: str, migrations: Path = MIGRATIONS) -> Migrated:
+    """Create or upgrade the schema of `use_case`, and let the configured logins use it.
+
+    Raises UsageError without the migration scripts or Alembic, Unreachable without warehouse.
+    """
+    group(use_case, "owner")
+    _check_scripts(migrations)
+    info = settings.url("owner")
+    with open_connection(info, use_case) as conn, answering(conn, use_case):
+        # 1. One migration of this use case at a time; the lock ends with the session.
+        conn.autocommit = True
+        conn.execute(
+            "SELECT pg_advisory_lock(hashtextextended('lockstep migrate ' || %s, 0))",
+            (use_case,),
+        )
+        # 2. Group roles and the schema: what the migrations run as, and in.
+        with conn.transaction():
+            _make_groups(conn, use_case)
+            _make_schema(conn, use_case)
+        # 3. The tables, in one transaction.
+        before, after = _run_scripts(info, use_case, migrations)
+        # 4. Logins change without a migration, so this is looked at every time.
+        with conn.transaction():
+            _admit_logins(conn, settings, use_case)
+    return Migrated(use_case, before, after)
+
+
+def _check_scripts(migrations: Path) -> None:
+    if not (migrations / "env.py").is_file():
+        raise UsageError(
+            f"the warehouse's migrations are not at {migrations.absolute()}",
+            next="run this from the repository's root (they are not part of the wheel)",
+        )
+
+
+def _make_groups(conn: psycopg.Connection, use_case: str) -> None:
+    wanted = {group(use_case, role) for role in ROLES}
+    # Roles belong to the whole server: another database may have made them.
+    conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('lockstep roles', 0))")
+    present = {
+        name
+        for (name,) in conn.execute(
+            "SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", (list(wanted),)
+        )
+    }
+    for name in sorted(wanted - present):
+        conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(name)))
+    owner, scorer = group(use_case, "owner"), group(use_case, "scorer")
+    me = conn.execute("SELECT current_user").fetchone()
+    assert me is not None  # noqa: S101 - the statement returns one row
+    # The migrating login acts as the owner; the owner hands tables over to the scorer.
+    for granted, member in ((owner, me[0]), (scorer, me[0]), (scorer, owner)):
+        _grant(conn, granted, member, inherit=True)
+
+
+def _make_schema(conn: psycopg.Connection, use_case: str) -> None:
+    if conn.execute("SELECT to_regnamespace(%s)", (use_case,)).fetchone() != (None,):
+        return
+    schema = sql.Identifier(use_case)
+    owner, scorer, releaser, analyst = (
+        sql.Identifier(group(use_case, role)) for role in ("owner", "scorer", "releaser", "analyst")
+    )
+    conn.execute(sql.SQL("CREATE SCHEMA {} AUTHORIZATION {}").format(schema, owner))
+    conn.execute(
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}, {}, {}").format(schema, scorer, releaser, analyst)
+    )
+    # The scorer makes a table for each day and each attempt.
+    conn.execute(sql.SQL("GRANT CREATE ON SCHEMA {} TO {}").format(schema, scorer))
+
+
+def _run_scripts(info: str, use_case: str, migrations: Path) -> tuple[str | None, str]:
+    try:
+        from alembic import command
+        from alembic.config import Config
+        from alembic.migration import MigrationContext
+        from alembic.script import ScriptDirectory
+    except ImportError:
+        raise UsageError(
+            "migrating the warehouse needs Alembic, which is not installed",
+            next="uv sync --extra local (or pip install alembic)",
+        ) from None
+    import sqlalchemy
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations.absolute()).replace("%", "%%"))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    assert head is not None  # noqa: S101 - there is at least the first revision
+    engine = sqlalchemy.create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: open_connection(info, use_case),
+        poolclass=sqlalchemy.NullPool,
+    )
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f'SET LOCAL ROLE "{group(use_case, "owner")}"')
+        connection.exec_driver_sql(f'SET LOCAL search_path = "{use_case}"')
+        context = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
+        before = context.get_current_revision()
+        if before != head:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    return before, head
+
+
+def _admit_logins(conn: psycopg.Connection, settings: Settings, use_case: str) -> None:
+    """Make the login of each configured address a member of its group, where it exists."""
+    for role in ROLES:
+        address = getattr(settings, f"{role}_url")
+        named = conninfo_to_dict(address.get_secret_value()).get("user") if address else None
+        login = str(named or f"lockstep_{role}")
+        if conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)).fetchone():
+            _grant(conn, group(use_case, role), login, inherit=role == "owner")
+
+
+def _grant(conn: psycopg.Connection, granted: str, member: str, *, inherit: bool) -> None:
+    """Membership, unless it is there. Without `inherit` it counts only after SET ROLE."""
+    present = conn.execute(
+        "SELECT 1 FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+        " JOIN pg_roles u ON u.oid = m.member WHERE g.rolname = %s AND u.rolname = %s"
+        " AND m.set_option AND m.inherit_option >= %s",
+        (granted, member, inherit),
+    ).fetchone()
+    if present is None and granted != member:
+        conn.execute(
+            sql.SQL("GRANT {} TO {} WITH INHERIT {}, SET TRUE").format(
+                sql.Identifier(granted), sql.Identifier(member), sql.SQL(str(inherit).upper())
+            )
+        )

@@ -1,0 +1,185 @@
+"""What a use case's schema holds, as SQLAlchemy Core tables.
+
+The migrations make these tables; a test holds both to each other. Names carry no schema: a
+connection's search path is its use case's schema and nothing else.
+
+Every prediction leads to what made it. A batch row: its publish_id, through publish_log, to
+model version, digest, input fingerprint and run. A stream row: its approval, to model version
+and digest, and its stream, partition and offset, to the event as it came.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    REAL,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Sequence,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+__all__ = [
+    "approvals",
+    "attempt_numbers",
+    "batch_attempts",
+    "current_publish",
+    "metadata",
+    "predictions_batch",
+    "predictions_stream",
+    "publish_log",
+    "stream_offsets",
+    "streams",
+]
+
+metadata = MetaData()
+_MOMENT = DateTime(timezone=True)
+_NOW = text("now()")
+
+
+def _prediction_columns() -> list[Column[object]]:
+    """The columns that a prediction has wherever it was made."""
+    return [
+        Column("event_id", Text, primary_key=True),
+        Column("event_time", _MOMENT, primary_key=True),
+        Column("entity", Text),
+        Column("score", REAL, nullable=False),
+        Column("margin", REAL),
+        Column("window_values", ARRAY(REAL)),
+    ]
+
+
+# Append-only, by grants and by a trigger. The highest sequence names the digest that serves.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("sequence", Integer, primary_key=True, autoincrement=False),
+    Column("model_version", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("approver", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("approved_at", _MOMENT, nullable=False, server_default=_NOW),
+    CheckConstraint("digest ~ '^[0-9a-f]{64}$'", name="approvals_digest"),
+)
+
+# RANGE by event_date, below it LIST by publish_id: a publish is a partition of its day.
+predictions_batch = Table(
+    "predictions_batch",
+    metadata,
+    Column("event_date", Date, primary_key=True),
+    Column("publish_id", Text, primary_key=True),
+    *_prediction_columns(),
+    postgresql_partition_by="RANGE (event_date)",
+)
+
+# Which publish of a day readers see, and the attempt that made it so.
+current_publish = Table(
+    "current_publish",
+    metadata,
+    Column("event_date", Date, primary_key=True),
+    Column("publish_id", Text, nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+)
+
+# One row whenever a day's current publish changed.
+publish_log = Table(
+    "publish_log",
+    metadata,
+    Column("attempt", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_date", Date, nullable=False),
+    Column("publish_id", Text, nullable=False),
+    Column("approval", Integer, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("checksum", Text, nullable=False),
+    Column("input_fingerprint", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("published_at", _MOMENT, nullable=False, server_default=_NOW),
+    Index("publish_log_day", "event_date", "publish_id"),
+)
+
+attempt_numbers = Sequence("attempt_numbers", data_type=BigInteger, metadata=metadata)
+
+# Every try at a day. States: staging, staged, published, unchanged, abandoned.
+batch_attempts = Table(
+    "batch_attempts",
+    metadata,
+    Column("attempt", BigInteger, primary_key=True, autoincrement=False),
+    Column("event_date", Date, nullable=False),
+    Column("publish_id", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("approval", Integer, nullable=False),
+    Column("input_fingerprint", Text, nullable=False),
+    Column("input_rows", BigInteger, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("stage_table", Text),
+    Column("staged_rows", BigInteger),
+    Column("checksum", Text),
+    Column("state", Text, nullable=False),
+    Column("started_at", _MOMENT, nullable=False, server_default=_NOW),
+    Column("finished_at", _MOMENT),
+    CheckConstraint(
+        "state IN ('staging', 'staged', 'published', 'unchanged', 'abandoned')",
+        name="batch_attempts_state",
+    ),
+    Index("batch_attempts_day", "event_date", "attempt"),
+    Index("batch_attempts_run", "run_id", "attempt"),
+)
+
+streams = Table(
+    "streams",
+    metadata,
+    Column("stream_id", SmallInteger, Identity(always=True), primary_key=True),
+    Column("topic", Text, nullable=False, unique=True),
+    Column("topic_uuid", Text, nullable=False),
+)
+
+# How far each partition of a topic is in the warehouse (next_offset), who may write it (epoch),
+# and below which offset Kafka has acknowledged the scored events (produced_offset).
+stream_offsets = Table(
+    "stream_offsets",
+    metadata,
+    Column("stream_id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False, server_default=text("0")),
+    Column("produced_offset", BigInteger, nullable=False, server_default=text("0")),
+    # Updated with every micro-batch: room for the new version on the same page.
+    postgresql_with={"fillfactor": "50"},
+)
+
+predictions_stream = Table(
+    "predictions_stream",
+    metadata,
+    Column("event_date", Date, primary_key=True),
+    Column("stream_id", SmallInteger, primary_key=True, autoincrement=False),
+    *_prediction_columns(),
+    Column("approval", Integer, nullable=False),
+    Column("kafka_partition", Integer, nullable=False),
+    Column("kafka_offset", BigInteger, nullable=False),
+    Column("scored_at", _MOMENT, nullable=False, server_default=_NOW),
+    # For "rows of this partition from that offset on" after a restart. Rows arrive in the order
+    # of their offsets, so a few bytes for each range of pages find them.
+    Index(
+        "predictions_stream_offsets",
+        "stream_id",
+        "kafka_partition",
+        "kafka_offset",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": "16", "autosummarize": "true"},
+    ),
+    postgresql_partition_by="RANGE (event_date)",
+)
