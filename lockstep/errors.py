@@ -8,6 +8,7 @@
     │   ├── ModelRefused      bytes, digest, operators, golden vectors or approval do not fit
     │   ├── PublishRefused    publishing would contradict what is already published
     │   ├── OffsetsLost       the log no longer continues where the warehouse stopped
+    │   ├── ServiceFailed     a service of the local stack cannot be started or stopped
     │   └── Fenced            another worker or attempt has taken over; this one must stop
     └── Transient             trying again later helps, nothing needs to change
         └── Unreachable       a service does not answer
@@ -26,6 +27,7 @@ __all__ = [
     "ModelRefused",
     "OffsetsLost",
     "PublishRefused",
+    "ServiceFailed",
     "Terminal",
     "Transient",
     "Unreachable",
@@ -77,6 +79,10 @@ class PublishRefused(Terminal):
 
 class OffsetsLost(Terminal):
     """The log no longer continues where the warehouse stopped."""
+
+
+class ServiceFailed(Terminal):
+    """A service of the local stack that cannot be started or stopped."""
 
 
 class Fenced(Terminal):

@@ -1,0 +1,1 @@
+"""The local stack: real Postgres, Kafka, MLflow and Airflow for one machine."""

@@ -1,0 +1,195 @@
+"""The folder of one local stack: ports, secrets, logs, process records and the lock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import random
+import secrets
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lockstep.errors import ServiceFailed, UsageError
+
+__all__ = ["Home", "Progress", "port_is_free", "silent", "write_atomically"]
+
+Progress = Callable[[str, str], None]
+"""Called with a part's name and what it is doing now. Must be safe to call from threads."""
+
+_PORTS = range(20_000, 32_000)
+"""Below every system's ephemeral range: no outgoing connection takes a port while we are down."""
+
+
+def silent(part: str, doing: str) -> None:
+    """A Progress that says nothing."""
+
+
+class Home:
+    """Files under one folder; every file with a secret in it is readable by its owner only."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._guard = threading.Lock()
+
+    @property
+    def logs(self) -> Path:
+        """One log for each service."""
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """One process record for each running service."""
+        return self.root / "run"
+
+    def create(self) -> None:
+        """Make the folders. Raises UsageError when that is not allowed."""
+        try:
+            for folder in (self.root, self.logs, self.run):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"cannot create {error.filename}: {error.strerror}",
+                next="set LOCKSTEP_HOME to a folder that you may write",
+            ) from None
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise UsageError(
+                f"cannot write {self.root}: it belongs to uid {self.root.stat().st_uid}, "
+                f"this is uid {os.getuid()}",
+                next="set LOCKSTEP_HOME to a folder that you may write",
+            )
+
+    def require_space(self, needed_mb: int) -> None:
+        """Raise ServiceFailed when the disk under this home has less than `needed_mb` MB free."""
+        free_mb = shutil.disk_usage(self.root).free // 2**20
+        if free_mb < needed_mb:
+            raise ServiceFailed(
+                f"the disk of {self.root} has {free_mb} MB free; the stack needs {needed_mb} MB",
+                left="what ran before still runs; nothing was started",
+                next="free some space or set LOCKSTEP_HOME to another disk, then lockstep up",
+            )
+
+    def port(self, name: str) -> int:
+        """The port of `name`: chosen free the first time it is asked for, then kept."""
+        with self._guard:
+            ports = _read(self.root / "ports.json")
+            if name not in ports:
+                ports[name] = _free_port(set(ports.values()))
+                write_atomically(self.root / "ports.json", json.dumps(ports, indent=1))
+            return int(ports[name])
+
+    def set_port(self, name: str, port: int) -> None:
+        """Configure a port; 0 chooses a free one."""
+        with self._guard:
+            ports = _read(self.root / "ports.json")
+            taken = {number: owner for owner, number in ports.items() if owner != name}
+            if port in taken:
+                raise UsageError(
+                    f"port {port} is already given to {taken[port]}",
+                    next=f"choose another port for {name}",
+                )
+            ports[name] = port or _free_port(set(ports.values()))
+            write_atomically(self.root / "ports.json", json.dumps(ports, indent=1))
+
+    def secret(self, name: str, length: int = 32) -> str:
+        """A random secret of at least `length` characters, made once and then kept."""
+        path = self.root / "secrets.json"
+        with self._guard:
+            known = _read(path)
+            if name not in known:
+                known[name] = secrets.token_urlsafe(length)
+                write_atomically(path, json.dumps(known, indent=1), mode=0o600)
+            return str(known[name])
+
+    @contextmanager
+    def locked(self, progress: Progress, timeout_s: float = 600.0) -> Iterator[None]:
+        """Let one `up` or `down` work on this home at a time; others wait for it."""
+        deadline = time.monotonic() + timeout_s
+        told = False
+        with (self.root / "lock").open("a+") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    file.seek(0)
+                    holder = file.read().strip() or "unknown"
+                    if time.monotonic() > deadline:
+                        raise ServiceFailed(
+                            f"another lockstep (pid {holder}) has been working on {self.root} "
+                            f"for more than {timeout_s:.0f} s",
+                            next=f"look at process {holder}; end it if it hangs, then try again",
+                        ) from None
+                    if not told:
+                        progress("stack", f"waiting for another lockstep (pid {holder})")
+                        told = True
+                    time.sleep(0.2)
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            try:
+                yield
+            finally:
+                file.truncate(0)
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
+    """Replace `path` whole: a reader or a crash sees the old file or the new one."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise ServiceFailed(
+                f"the disk is full: {path} could not be written",
+                left="the file as it was before",
+                next="free some space, then lockstep up",
+            ) from None
+        raise
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on 127.0.0.1:`port` now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _free_port(taken: set[int]) -> int:
+    # Random, so that two stacks that start at the same moment do not choose the same one.
+    choice = random.SystemRandom()
+    for _ in range(1000):
+        port = choice.choice(_PORTS)
+        if port not in taken and port_is_free(port):
+            return port
+    raise ServiceFailed(
+        f"no free port on 127.0.0.1 between {_PORTS.start} and {_PORTS.stop}",
+        next="lockstep up --port NAME=NUMBER",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ServiceFailed(f"{path} is not JSON: {error}", next=f"remove {path}") from None
+    return document

@@ -1,0 +1,57 @@
+"""Real services for tests: each starts when the first test asks for it, once a session.
+
+They run through lockstep.local in a temporary home and are stopped at the end, whatever happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from lockstep.local import process
+from lockstep.local.home import Home, silent
+from lockstep.local.postgres import Postgres
+from lockstep.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """The home that all services of this test session share."""
+    home = Home(tmp_path_factory.mktemp("stack"))
+    home.create()
+    yield home
+    for record in home.run.glob("*.json"):
+        process.stop(home, record.stem)
+    assert not process.stragglers(home)
+
+
+@pytest.fixture(scope="session")
+def postgres(stack_home: Home) -> Postgres:
+    """A running Postgres: `.url(login, database)`, `.port`."""
+    server = Postgres(stack_home)
+    server.start(silent)
+    return server
+
+
+@pytest.fixture(scope="session")
+def warehouse_settings(stack_home: Home, postgres: Postgres) -> Settings:
+    """Settings with a running warehouse, not migrated, and nothing else."""
+    return Settings(
+        home=stack_home.root,
+        lake=str(stack_home.root / "lake"),
+        **_role_urls(postgres),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test may see, or touch, the developer's own stack."""
+    monkeypatch.setenv("LOCKSTEP_HOME", str(tmp_path / "no-stack"))
+
+
+def _role_urls(postgres: Postgres) -> dict[str, SecretStr]:
+    roles = ("owner", "scorer", "releaser", "analyst")
+    return {f"{role}_url": SecretStr(postgres.url(f"lockstep_{role}")) for role in roles}
