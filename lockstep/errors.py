@@ -4,6 +4,7 @@
     ├── Terminal              trying again cannot help: something must change first
     │   ├── UsageError        the command or its configuration is wrong
     │   ├── ContractError     data does not fit its contract
+    │   ├── CheckFailed       a partition or its predictions miss a gate of the batch
     │   ├── LakeError         a lake partition is missing, empty or of another type
     │   ├── ModelRefused      bytes, digest, operators, golden vectors or approval do not fit
     │   ├── PublishRefused    publishing would contradict what is already published
@@ -20,6 +21,7 @@ An error says what is wrong and with which value; `left` says what it leaves beh
 from __future__ import annotations
 
 __all__ = [
+    "CheckFailed",
     "ContractError",
     "Fenced",
     "LakeError",
@@ -63,6 +65,10 @@ class UsageError(Terminal):
 
 class ContractError(Terminal):
     """Data does not fit its contract."""
+
+
+class CheckFailed(Terminal):
+    """A partition or its predictions miss a gate of the batch."""
 
 
 class LakeError(Terminal):
