@@ -113,6 +113,22 @@ class Contract:
             raise UsageError(f"{where}: entity is {contract.entity!r}, which is not a field")
         return contract
 
+    @classmethod
+    def of_source(cls, use_case: str, source: str, schemas: Path = Path("schemas")) -> Contract:
+        """The newest contract of a lake table, for what writes or replays events.
+
+        What scores reads the contract inside its compiled model instead.
+        """
+        found = [cls.load(path) for path in sorted((schemas / use_case).glob("*.json"))]
+        fitting = [contract for contract in found if contract.source == source]
+        if not fitting:
+            known = ", ".join(sorted({contract.source for contract in found})) or "none"
+            raise UsageError(
+                f"no contract in {schemas / use_case} has the source {source!r} (known: {known})",
+                next=f"write {schemas / use_case}/NAME.v1.json, from the repository's root",
+            )
+        return max(fitting, key=lambda contract: contract.version)
+
     @cached_property
     def by_name(self) -> dict[str, Field]:
         return {field.name: field for field in self.fields}

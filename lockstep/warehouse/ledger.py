@@ -162,12 +162,11 @@ class Ledger:
             )
             return [Answer(*row) for row in self._cursor.fetchall()]
 
-    def write(self, batch: MicroBatch) -> list[Answer] | None:
+    def write(self, batch: MicroBatch) -> int:
         """Insert the rows and advance the offsets, or nothing.
 
-        Returns None when every row was new. When some had been stored before (copies), returns
-        what is stored for each row, which is all that may be answered.
-        Raises Fenced when another worker owns one of the partitions.
+        Returns how many rows had been stored before (copies of an event): those keep their
+        stored score. Raises Fenced when another worker owns one of the partitions.
         """
         cursor, rows = self._cursor, len(batch.ids)
         with self._connection.transaction():
@@ -197,8 +196,7 @@ class Ledger:
                     next="start the worker again, and look for a second consumer group",
                 )
             if not rows:
-                return None
-            keys = self._keys(batch)
+                return 0
             cursor.execute(
                 "insert into predictions_stream (event_date, stream_id, event_id, event_time,"
                 " entity, score, margin, approval, kafka_partition, kafka_offset, scored_at)"
@@ -209,7 +207,7 @@ class Ledger:
                 (
                     self._stream_id,
                     batch.approval,
-                    *keys,
+                    *self._keys(batch),
                     arrays.pack_text(batch.entity, empty_is_null=True),
                     arrays.pack("float4", batch.score),
                     arrays.pack("float4", batch.margin),
@@ -217,15 +215,18 @@ class Ledger:
                     arrays.pack("int8", batch.offsets),
                 ),
             )
-            if cursor.rowcount == rows:
-                return None
-            cursor.execute(
+            return rows - int(cursor.rowcount)
+
+    def stored(self, batch: MicroBatch) -> list[Answer]:
+        """What is stored for these events: all that may be answered to copies of them."""
+        with self._connection.transaction():
+            self._cursor.execute(
                 _ANSWERS + " join unnest(%s::date[], %s::text[], %s::timestamptz[])"
                 " v(date, id, time) on p.event_date = v.date and p.event_id = v.id"
                 " and p.event_time = v.time where p.stream_id = %s",
-                (*keys, self._stream_id),
+                (*self._keys(batch), self._stream_id),
             )
-            return [Answer(*row) for row in cursor.fetchall()]
+            return [Answer(*row) for row in self._cursor.fetchall()]
 
     def settled(self, spans: Sequence[Span]) -> bool:
         """Whether a write whose outcome is unknown, as its connection broke, was committed."""

@@ -1,0 +1,100 @@
+"""lockstep stream, replay, dlq: the worker, and tools around its topics."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from datetime import datetime
+from typing import Any
+
+import click
+
+from lockstep.cli.output import emit, json_option
+from lockstep.errors import UsageError
+from lockstep.pipeline import Pipeline
+from lockstep.settings import Settings
+
+__all__ = ["dlq", "replay", "stream"]
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+
+
+def _streaming(module: str) -> Any:
+    """A module of streaming/, which runs from the repository's root and is not installed."""
+    try:
+        return importlib.import_module(f"streaming.{module}")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"cannot import streaming.{module} here: {error}",
+            next="run it from the repository's root, with the extra `stream` installed",
+        ) from None
+
+
+@click.command()
+@click.argument("use_case")
+@click.option("--topic", help="Read this events topic instead of the pipeline's.")
+@click.option("--port", default=6066, show_default=True, help="Pages: /health /ready /metrics.")
+@click.option("--accept-loss", is_flag=True, help="Go on although the log lost events.")
+def stream(use_case: str, topic: str | None, port: int, accept_loss: bool) -> None:
+    """Run a streaming worker until SIGTERM, which drains it."""
+    Pipeline.load(use_case)
+    Settings.load()
+    flags = ["--port", str(port), *(["--topic", topic] if topic else [])]
+    flags += ["--accept-loss"] if accept_loss else []
+    sys.stdout.flush()
+    # In this process's place: signals reach the worker itself.
+    os.execv(sys.executable, [sys.executable, "-m", "streaming.app", use_case, *flags])  # noqa: S606
+
+
+@click.command()
+@click.argument("use_case")
+@click.option("--from", "first", type=_DAY, required=True, help="First day, UTC.")
+@click.option("--to", "last", type=_DAY, required=True, help="Last day, inclusive.")
+@click.option("--rate", default="max", show_default=True, help="Events a second, or max.")
+@click.option("--topic", help="Send to this topic instead of the pipeline's.")
+@click.option("--wait/--no-wait", default=True, help="Wait for the answers and time them.")
+@json_option
+def replay(
+    use_case: str,
+    first: datetime,
+    last: datetime,
+    rate: str,
+    topic: str | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Send recorded events from the lake to Kafka, in order, and time the answers."""
+    if rate != "max" and not (rate.replace(".", "", 1).isdigit() and float(rate) > 0):
+        raise UsageError(f"--rate is {rate!r}, not a positive number or max")
+    result = _streaming("replay").replay(
+        Settings.load(),
+        Pipeline.load(use_case),
+        first.date(),
+        last.date(),
+        rate=None if rate == "max" else float(rate),
+        topic=topic,
+        wait=wait,
+        progress=not as_json,
+    )
+    emit(result.facts(), result.text(), as_json)
+
+
+@click.group()
+def dlq() -> None:
+    """Dead letters: events that could not be scored, and why."""
+
+
+@dlq.command("list")
+@click.argument("use_case")
+@click.option("--limit", default=20, show_default=True, help="Newest letters shown.")
+@json_option
+def dlq_list(use_case: str, limit: int, as_json: bool) -> None:
+    """Show why events were refused; their bytes stay in the topic."""
+    letters = _streaming("letters").newest(Settings.load(), Pipeline.load(use_case), limit)
+    text = "\n".join(
+        f"{letter['topic']}[{letter['partition']}]@{letter['offset']}: {letter['reason']}"
+        for letter in letters["letters"]
+    )
+    summary = f"{letters['total']} dead letters in {letters['dead_letter_topic']}"
+    emit(letters, f"{text}\n{summary}" if text else summary, as_json)

@@ -1,0 +1,159 @@
+"""The Faust app: hosts the scoring service, answers its pages, listens to its control topic.
+
+Scoring does not go through a Faust agent: an exception inside an agent acknowledges the event.
+The one agent here reads the control topic, whose messages are hints that may be lost.
+
+    python -m streaming.app USE_CASE [--port 6066] [--accept-loss]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import faust
+from faust.web import Request, View
+from mode import Service
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from lockstep.errors import LockstepError
+from lockstep.pipeline import Pipeline
+from lockstep.settings import Settings
+from streaming.patience import patiently
+from streaming.service import ScoringService
+from streaming.topics import events_topic_id
+
+__all__ = ["build", "main"]
+
+log = logging.getLogger("lockstep.stream")
+
+
+def build(
+    service: ScoringService, settings: Settings, pipeline: Pipeline, port: int, datadir: str
+) -> Any:
+    """The Faust app around a scoring service; pages on loopback only."""
+    app = faust.App(
+        # Each worker hears every hint, so each is a group of its own.
+        f"{pipeline.use_case}-control-{os.getpid()}",
+        broker=f"aiokafka://{settings.kafka}",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        consumer_auto_offset_reset="latest",
+        web_host="127.0.0.1",
+        web_bind="127.0.0.1",
+        web_port=port,
+        worker_redirect_stdouts=False,
+        datadir=datadir,
+        # Faust's own pages can read tables and route requests; a worker has no use for them.
+        web_router_enabled=False,
+        web_tables_enabled=False,
+        web_graph_enabled=False,
+    )
+
+    @app.service
+    class Scoring(Service):  # type: ignore[misc]
+        async def on_start(self) -> None:
+            self.thread = ThreadPoolExecutor(1, "intake")
+            self.done = asyncio.get_running_loop().run_in_executor(self.thread, service.run)
+
+        @Service.task
+        async def _watch(self) -> None:
+            await asyncio.wait([self.done])
+            # Whatever ended it, this process has nothing left to do: crash the app, so that
+            # its supervisor starts a fresh one. `main` prints the reason.
+            if (error := self.done.exception()) is not None:
+                raise error
+
+        async def on_stop(self) -> None:
+            service.stop()
+            await asyncio.wait([self.done])
+            self.thread.shutdown()
+
+    @app.agent(app.topic(pipeline.topics.control, value_serializer="json"))
+    async def control(hints: Any) -> None:
+        async for hint in hints:
+            log.info("control: %s", hint)
+            if hint == {"command": "refresh"}:
+                service.models.wake()
+
+    @app.page("/health")
+    class Health(View):  # type: ignore[misc]
+        async def get(self, request: Request) -> Any:
+            return self.json(service.status.describe())
+
+    @app.page("/ready")
+    class Ready(View):  # type: ignore[misc]
+        async def get(self, request: Request) -> Any:
+            described = service.status.describe()
+            return self.json(described, status=200 if described["ready"] else 503)
+
+    @app.page("/metrics")
+    class Metrics(View):  # type: ignore[misc]
+        async def get(self, request: Request) -> Any:
+            return self.bytes(
+                generate_latest(service.status.registry), content_type=CONTENT_TYPE_LATEST
+            )
+
+    return app
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a worker until SIGTERM or SIGINT, which drain it. Exit code 0: drained; 1: failed."""
+    parser = argparse.ArgumentParser(prog="python -m streaming.app", description=__doc__)
+    parser.add_argument("use_case")
+    parser.add_argument("--topic", help="read this events topic instead of the pipeline's")
+    parser.add_argument("--port", type=int, default=6066, help="of the pages, on loopback")
+    parser.add_argument("--accept-loss", action="store_true")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level="INFO")
+    try:
+        settings, pipeline = Settings.load(), Pipeline.load(given.use_case)
+        if given.topic:
+            topics = replace(pipeline.topics, events=given.topic)
+            pipeline = replace(pipeline, topics=topics)
+        service = ScoringService(settings, pipeline, accept_loss=given.accept_loss)
+        _wait_for_kafka(service, settings, pipeline)
+    except LockstepError as error:
+        log.error("%s: %s", type(error).__name__, error)
+        return 1
+    # What exists now lives as long as the worker: keep the collector from walking it again.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    with tempfile.TemporaryDirectory(prefix="lockstep-worker-") as datadir:
+        app = build(service, settings, pipeline, given.port, datadir)
+        worker = faust.Worker(app, loglevel="WARNING", quiet=True, override_logging=False)
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as done:
+            return int(done.code or 0) or int(service.failure is not None)
+        except LockstepError as error:
+            log.error("%s: %s", type(error).__name__, error)
+            return 1
+
+
+def _wait_for_kafka(service: ScoringService, settings: Settings, pipeline: Pipeline) -> None:
+    """Faust itself gives up on a broker that is away at start; a worker waits for it."""
+    give_up = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: give_up.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    patiently(
+        lambda: events_topic_id(settings.kafka, pipeline.topics), "kafka", service.status, give_up
+    )
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""The worker's reading half: poll, decode, validate, score, hand over.
+
+The warehouse's offset is the truth. On assignment this worker takes a new epoch for the
+partition and seeks to where the ledger stands; what Kafka remembers of the group is not read.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import psycopg
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from lockstep.pipeline import Pipeline
+from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span
+from streaming.dead_letters import DeadLetter
+from streaming.model_refresh import ModelRefresher, Serving
+from streaming.outlet import Outlet, Work
+from streaming.patience import patiently, waits_for
+from streaming.scoring import score_survivors
+from streaming.status import Status
+
+__all__ = ["Intake"]
+
+log = logging.getLogger("lockstep.stream")
+
+_IDLE_S = 0.2
+_WATERMARKS_S = 10.0
+
+
+class Intake:
+    """Reads one topic for as long as `run` runs; the caller owns the thread."""
+
+    def __init__(
+        self,
+        kafka: str,
+        pipeline: Pipeline,
+        connect: Callable[[], psycopg.Connection[Any]],
+        open_ledger: Callable[[psycopg.Connection[Any]], Ledger],
+        models: ModelRefresher,
+        outlet: Outlet,
+        status: Status,
+        give_up: threading.Event,
+        *,
+        accept_loss: bool = False,
+    ) -> None:
+        self._topic, self._limits = pipeline.topics.events, pipeline.stream
+        self._connect, self._open_ledger = connect, open_ledger
+        self._models, self._outlet, self._status = models, outlet, status
+        self._give_up, self._accept_loss = give_up, accept_loss
+        self._position: dict[int, int] = {}
+        """Partition -> the ledger's next offset once everything handed over is written."""
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": kafka,
+                "group.id": f"lockstep.{pipeline.use_case}.{self._topic}",
+                "enable.auto.commit": False,
+                # Never used: every assignment seeks to the ledger's offset.
+                "auto.offset.reset": "error",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": 6000,
+                "heartbeat.interval.ms": 1000,
+                "fetch.wait.max.ms": 5,
+                "queued.min.messages": 20_000,
+                # The default of a second halves the throughput whenever the queue fills.
+                "fetch.queue.backoff.ms": 5,
+                "error_cb": self._broker_trouble,
+                "log_level": 3,
+            }
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Score until `stop` is set, then hand over what is in hand. Raises what failed."""
+        self._consumer.subscribe(
+            [self._topic],
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._lost,
+        )
+        wait_s = self._limits.max_wait_ms / 1000
+        try:
+            while not stop.is_set():
+                messages = self._consumer.consume(self._limits.max_batch, wait_s)
+                if self._outlet.failure:
+                    raise self._outlet.failure
+                if messages:
+                    self._score(messages, stop)
+                elif self._status.conditions["kafka"]:
+                    self._look_for_broker()
+            self._outlet.drain()
+        finally:
+            self._consumer.close()
+
+    def _score(self, messages: list[Message], stop: threading.Event) -> None:
+        taken_at = time.perf_counter()
+        serving = self._serving(stop)
+        if serving is None:
+            return  # stopping: what was not handed over is read again
+        spans, good = self._spans(messages)
+        if not spans:
+            return
+        decoded = serving.decoder.decode([message.value() for message in good])
+        survivors = score_survivors(serving.scorer, decoded.columns, len(decoded.kept))
+        dead = [DeadLetter(good[position], why) for position, why in decoded.rejected.items()]
+        dead += [DeadLetter(good[decoded.kept[row]], why) for row, why in survivors.poison.items()]
+        rows = survivors.rows
+        kept = [good[decoded.kept[row]] for row in rows.tolist()]
+        columns = decoded.columns
+        self._outlet.put(
+            Work(
+                MicroBatch(
+                    spans=spans,
+                    ids=columns[serving.id][rows].tolist(),
+                    event_time=columns[serving.time][rows],
+                    entity=columns[serving.entity][rows].tolist()
+                    if serving.entity
+                    else [""] * len(rows),
+                    score=survivors.score,
+                    margin=survivors.margin,
+                    partitions=np.fromiter((m.partition() for m in kept), np.int32, len(kept)),
+                    offsets=np.fromiter((m.offset() for m in kept), np.int64, len(kept)),
+                    approval=serving.approval,
+                ),
+                serving,
+                dead,
+                taken_at,
+            )
+        )
+        self._position.update({span.partition: span.next for span in spans})
+
+    def _spans(self, messages: list[Message]) -> tuple[list[Span], list[Message]]:
+        """Which stretch of which partition these records are, and the records themselves."""
+        last: dict[int, int] = {}
+        good = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._record_error(error)
+                continue
+            if message.partition() in self._outlet.epochs:
+                last[message.partition()] = message.offset()
+                good.append(message)
+        # Offsets need not be contiguous: transactions and compaction leave gaps.
+        spans = [
+            Span(partition, self._position[partition], offset + 1, self._outlet.epochs[partition])
+            for partition, offset in last.items()
+        ]
+        return spans, good
+
+    def _serving(self, stop: threading.Event) -> Serving | None:
+        """The model that may serve; while there is none, wait with the partitions paused."""
+        if serving := self._models.serving:
+            return serving
+        self._consumer.pause(self._consumer.assignment())
+        while not (serving := self._models.serving) and not stop.is_set():
+            self._consumer.poll(_IDLE_S)
+        self._consumer.resume(self._consumer.assignment())
+        return serving
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = sorted(partition.partition for partition in partitions)
+        claims = patiently(
+            lambda: self._claim(consumer, numbers), "warehouse", self._status, self._give_up
+        )
+        for claim in claims:
+            self._outlet.epochs[claim.partition] = claim.epoch
+            self._position[claim.partition] = claim.next_offset
+        consumer.incremental_assign(
+            [TopicPartition(self._topic, c.partition, c.next_offset) for c in claims]
+        )
+        log.info("assigned %s", [(c.partition, c.next_offset, c.epoch) for c in claims])
+        self._partitions_changed()
+
+    def _claim(self, consumer: Consumer, numbers: list[int]) -> list[Claim]:
+        with closing(self._connect()) as connection:
+            ledger = self._open_ledger(connection)
+            claims = []
+            for number in numbers:
+                low, high = consumer.get_watermark_offsets(
+                    TopicPartition(self._topic, number), timeout=_WATERMARKS_S
+                )
+                claims.append(ledger.claim(number, low, high, accept_loss=self._accept_loss))
+            answers = [answer for claim in claims for answer in ledger.unanswered(claim)]
+            if answers:
+                log.info("answering %s events that a former owner may not have", len(answers))
+                self._outlet.answer(answers)
+                self._outlet.flush()
+            ledger.acknowledge(
+                {claim.partition: claim.next_offset for claim in claims},
+                {claim.partition: claim.epoch for claim in claims},
+            )
+            return claims
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # The successor reads the ledger after our last commit, so nothing is scored twice.
+        self._outlet.drain()
+        self._drop(consumer, partitions)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # Someone else owns them already: what is in flight is fenced off, or left out.
+        self._drop(consumer, partitions)
+
+    def _drop(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        for partition in partitions:
+            self._outlet.epochs.pop(partition.partition, None)
+            self._position.pop(partition.partition, None)
+        consumer.incremental_unassign(partitions)
+        log.info("gave up %s", sorted(partition.partition for partition in partitions))
+        self._partitions_changed()
+
+    def _partitions_changed(self) -> None:
+        # No partition at all is a standby, and a standby is ready.
+        self._status.assigned = sorted(self._outlet.epochs)
+        self._status.hold("partitions")
+
+    def _broker_trouble(self, error: KafkaError) -> None:
+        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
+            self._status.fail("kafka", f"waiting: {error.str()}")
+
+    def _look_for_broker(self) -> None:
+        try:
+            self._consumer.list_topics(self._topic, timeout=1.0)
+        except KafkaException as error:
+            if not waits_for(error):
+                raise
+        else:
+            self._status.hold("kafka")
+
+    def _record_error(self, error: KafkaError) -> None:
+        if not waits_for(KafkaException(error)):
+            raise KafkaException(error)
+        self._status.fail("kafka", f"waiting: {error.str()}")

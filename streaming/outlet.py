@@ -1,0 +1,305 @@
+"""The worker's writing half, in a thread of its own, one micro-batch behind the scoring half.
+
+The protocol, for each micro-batch:
+
+1. Produce its dead letters.
+2. Wait until Kafka has acknowledged everything produced so far: these dead letters, and the
+   scored events of the micro-batches before.
+3. One transaction: insert the rows, advance the offsets if they are still ours, note how far
+   the scored topic is acknowledged.
+4. Produce the scored events: what was inserted, or what had been stored before.
+
+A crash before 3 commits leaves nothing; the events are read again. A crash after it leaves rows
+whose scored events may be missing; the next owner produces those again from the table.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import psycopg
+from confluent_kafka import KafkaError, Message, Producer
+
+from lockstep.errors import Terminal, Unreachable
+from lockstep.pipeline import Topics
+from lockstep.warehouse.ledger import Answer, Ledger, MicroBatch
+from lockstep.warehouse.partitions import ensure_stream_day
+from streaming import codec
+from streaming.dead_letters import DeadLetter, headers
+from streaming.model_refresh import Serving
+from streaming.patience import patiently
+from streaming.status import Status
+
+__all__ = ["Outlet", "Work"]
+
+log = logging.getLogger("lockstep.stream")
+
+_IDLE_S = 0.2
+"""After this long without work, acknowledgements still open are waited for and noted."""
+_FLUSH_S = 1.0
+_DAY_US = 86_400_000_000
+_EPOCH = date(1970, 1, 1)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A micro-batch on its way out."""
+
+    batch: MicroBatch
+    serving: Serving
+    dead: Sequence[DeadLetter]
+    taken_at: float
+    """time.perf_counter() when its events were in hand."""
+
+
+class Outlet:
+    """Writes and answers what it is given, in order. `put` blocks while one is being written."""
+
+    def __init__(
+        self,
+        connect: Callable[[], psycopg.Connection[Any]],
+        open_ledger: Callable[[psycopg.Connection[Any]], Ledger],
+        producer: Producer,
+        topics: Topics,
+        status: Status,
+        give_up: threading.Event,
+    ) -> None:
+        self._connect, self._open_ledger = connect, open_ledger
+        self._producer, self._topics, self._status = producer, topics, status
+        self._give_up = give_up
+        self._queue: queue.Queue[Work | None] = queue.Queue(1)
+        self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
+        self._connection: psycopg.Connection[Any] | None = None
+        self._ledger: Ledger | None = None
+        self._days: set[int] = set()
+        self._sent: dict[int, int] = {}
+        """Partition -> offset below which scored events are with the producer."""
+        self._refused: list[str] = []
+        self.epochs: dict[int, int] = {}
+        """Partition -> the epoch under which this worker owns it; kept by the scoring half."""
+        self.failure: BaseException | None = None
+
+    def start(self) -> None:
+        """Connect, so that the first micro-batch need not."""
+        patiently(self._warm, "warehouse", self._status, self._give_up)
+        self._thread.start()
+
+    def put(self, work: Work) -> None:
+        """Hand a micro-batch over. Raises what made the writing half stop."""
+        while True:
+            if self.failure:
+                raise self.failure
+            try:
+                return self._queue.put(work, timeout=_IDLE_S)
+            except queue.Full:
+                continue
+
+    def drain(self) -> None:
+        """Wait until what was put is written, or the writing half has stopped."""
+        self._queue.join()
+
+    def close(self) -> None:
+        """Write what was put, wait for Kafka's acknowledgements, stop. Raises what failed."""
+        if self._thread.is_alive():
+            self._queue.join()
+            self._queue.put(None)
+            self._thread.join()
+        if self._connection:
+            self._connection.close()
+        if self.failure:
+            raise self.failure
+
+    def answer(self, answers: Sequence[Answer]) -> None:
+        """Produce stored scores. Thread-safe."""
+        payloads = codec.encode(
+            [a.event_id for a in answers],
+            [a.event_time for a in answers],
+            [a.score for a in answers],
+            [a.margin for a in answers],
+            [a.model_version for a in answers],
+            [a.model_digest for a in answers],
+        )
+        self._produce((a.partition for a in answers), (a.event_id for a in answers), payloads)
+
+    def flush(self) -> None:
+        """Wait until Kafka has acknowledged everything that was produced.
+
+        Raises Terminal when it refuses a record, Unreachable when told to give up waiting.
+        """
+        patiently(self._flushed, "kafka", self._status, self._give_up)
+
+    def delivered(self, error: KafkaError | None, message: Message) -> None:
+        """The producer's report of a record that Kafka refused."""
+        if error is not None:
+            self._refused.append(f"{message.topic()}[{message.partition()}]: {error.str()}")
+
+    def _flushed(self) -> None:
+        waiting = self._producer.flush(_FLUSH_S)
+        if self._refused:
+            raise Terminal(
+                f"Kafka refused {len(self._refused)} records, first {self._refused[0]}",
+                left="rows already written; their scored events are produced again at restart",
+                next="correct the topic's limits or rights, then start the worker again",
+            )
+        if waiting:
+            raise Unreachable(f"Kafka has not acknowledged {waiting} records")
+
+    def _run(self) -> None:
+        while True:
+            try:
+                work = self._queue.get(timeout=_IDLE_S)
+            except queue.Empty:
+                self._guard(self._settle)
+                continue
+            try:
+                if work is None:
+                    return self._guard(self._settle)
+                self._guard(self._write, work)
+            finally:
+                self._queue.task_done()
+
+    def _guard(self, step: Callable[..., None], *args: Any) -> None:
+        if self.failure is None:
+            try:
+                step(*args)
+            except BaseException as error:
+                self.failure = error
+
+    def _write(self, work: Work) -> None:
+        batch = self._still_owned(work.batch)
+        owned = {span.partition for span in batch.spans}
+        # 1
+        for letter in work.dead:
+            if letter.message.partition() in owned:
+                self._send(
+                    self._topics.dead_letters,
+                    letter.message.value(),
+                    key=letter.message.key(),
+                    headers=headers(letter),
+                )
+        # 2
+        self.flush()
+        # 3
+        batch = replace(batch, produced=dict(self._sent))
+        copies = patiently(lambda: self._committed(batch), "warehouse", self._status, self._give_up)
+        self._status.batch_seconds.observe(time.perf_counter() - work.taken_at)
+        # 4
+        if copies:
+            self._status.copies.inc(copies)
+            self.answer(self._stored(batch))
+        else:
+            self._answer_new(batch, work.serving)
+        self._sent.update({span.partition: span.next for span in batch.spans})
+        self._producer.poll(0)
+        self._status.events.inc(len(batch.ids) + len(work.dead))
+        self._status.scored.inc(len(batch.ids))
+        self._status.dead.inc(len(work.dead))
+
+    def _committed(self, batch: MicroBatch) -> int:
+        after_a_break = self._connection is None
+        with self._reconnecting() as ledger:
+            if after_a_break and ledger.settled(batch.spans):
+                # The commit went through, its answer did not. Which rows were copies is
+                # unknown now, and does not matter: answer all of them from the table.
+                return len(batch.ids)
+            for day in set((batch.event_time // _DAY_US).tolist()) - self._days:
+                ensure_stream_day(self._connection, _EPOCH + timedelta(days=day))
+                self._days.add(day)
+            return ledger.write(batch)
+
+    def _stored(self, batch: MicroBatch) -> list[Answer]:
+        def read() -> list[Answer]:
+            with self._reconnecting() as ledger:
+                return ledger.stored(batch)
+
+        return patiently(read, "warehouse", self._status, self._give_up)
+
+    def _settle(self) -> None:
+        """Nothing to do: note what Kafka has acknowledged, so that a restart repeats little."""
+        if not self._sent:
+            return
+        self.flush()
+
+        def acknowledge() -> None:
+            with self._reconnecting() as ledger:
+                ledger.acknowledge(self._sent, self.epochs)
+
+        patiently(acknowledge, "warehouse", self._status, self._give_up)
+        self._sent.clear()
+
+    @contextmanager
+    def _reconnecting(self) -> Iterator[Ledger]:
+        """The ledger, over a new connection when the last one broke."""
+        if self._connection is None or self._ledger is None:
+            self._connection = self._connect()
+            self._ledger = self._open_ledger(self._connection)
+        try:
+            yield self._ledger
+        except (psycopg.OperationalError, psycopg.InterfaceError):
+            self._connection.close()
+            self._connection = self._ledger = None
+            raise
+
+    def _warm(self) -> None:
+        with self._reconnecting():
+            pass
+
+    def _still_owned(self, batch: MicroBatch) -> MicroBatch:
+        """Leave out partitions that were taken away meanwhile: their new owner reads them."""
+        mine = [s for s in batch.spans if self.epochs.get(s.partition) == s.epoch]
+        if len(mine) == len(batch.spans):
+            return batch
+        keep = np.isin(batch.partitions, [s.partition for s in mine])
+        rows = np.flatnonzero(keep).tolist()
+        return replace(
+            batch,
+            spans=mine,
+            ids=[batch.ids[row] for row in rows],
+            entity=[batch.entity[row] for row in rows],
+            event_time=batch.event_time[keep],
+            score=batch.score[keep],
+            margin=batch.margin[keep],
+            partitions=batch.partitions[keep],
+            offsets=batch.offsets[keep],
+        )
+
+    def _answer_new(self, batch: MicroBatch, serving: Serving) -> None:
+        payloads = codec.encode(
+            batch.ids,
+            batch.event_time.tolist(),
+            batch.score.tolist(),
+            batch.margin.tolist(),
+            repeat(serving.version),
+            repeat(serving.digest),
+        )
+        self._produce(batch.partitions.tolist(), batch.ids, payloads)
+
+    def _produce(
+        self, partitions: Iterable[int], keys: Iterable[str], payloads: Iterable[bytes]
+    ) -> None:
+        topic, send = self._topics.scored, self._producer.produce
+        for partition, key, payload in zip(partitions, keys, payloads, strict=True):
+            try:
+                send(topic, payload, key, partition)
+            except BufferError:
+                self._send(topic, payload, key=key, partition=partition)
+
+    def _send(self, topic: str, value: bytes | None, **more: Any) -> None:
+        """Produce, waiting for room in the producer's own queue."""
+        while True:
+            try:
+                return self._producer.produce(topic, value, **more)
+            except BufferError:
+                self._producer.poll(0.1)
+                if self._give_up.is_set():
+                    raise Unreachable("stopped while Kafka's producer had no room") from None

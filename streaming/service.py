@@ -1,0 +1,115 @@
+"""One worker: a reading half and a writing half with a queue of depth one between them.
+
+While one micro-batch is written, the next is scored; the two halves meet nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import psycopg
+from confluent_kafka import Producer
+
+from lockstep.pipeline import Pipeline
+from lockstep.settings import Settings
+from lockstep.warehouse.connect import connect
+from lockstep.warehouse.ledger import Ledger
+from streaming.intake import Intake
+from streaming.model_refresh import ModelRefresher
+from streaming.outlet import Outlet
+from streaming.patience import patiently
+from streaming.status import Status
+from streaming.topics import events_topic_id
+
+__all__ = ["ScoringService"]
+
+log = logging.getLogger("lockstep.stream")
+
+_DRAIN_S = 20.0
+"""How long a stopping worker waits for a dependency that is away."""
+
+
+class ScoringService:
+    """A streaming worker without its web pages. `run` blocks; `stop` may come from any thread."""
+
+    def __init__(
+        self, settings: Settings, pipeline: Pipeline, *, accept_loss: bool = False
+    ) -> None:
+        self.status = Status(pipeline.use_case)
+        self._settings, self._pipeline = settings, pipeline
+        self._accept_loss = accept_loss
+        self._stop, self._give_up = threading.Event(), threading.Event()
+        self.models = ModelRefresher(settings, pipeline, self.status)
+        self.failure: BaseException | None = None
+
+    def stop(self) -> None:
+        """Drain: finish what is in hand, wait for acknowledgements, leave the group."""
+        if not self._stop.is_set():
+            self.status.fail("draining", "stopping")
+            self._stop.set()
+            timer = threading.Timer(_DRAIN_S, self._give_up.set)
+            timer.daemon = True
+            timer.start()
+
+    def run(self) -> None:
+        """Score until stopped. Raises the LockstepError that ended it, when one did."""
+        settings, topics, status = self._settings, self._pipeline.topics, self.status
+        # Until the first poll nothing is in hand: stopping need not wait for anything.
+        self.models.open(self._stop)
+        topic_id = patiently(
+            lambda: events_topic_id(settings.kafka, topics), "kafka", status, self._stop
+        )
+
+        def connect_scorer() -> psycopg.Connection[Any]:
+            return connect(settings, "scorer", self._pipeline.use_case)
+
+        def open_ledger(connection: psycopg.Connection[Any]) -> Ledger:
+            ledger = Ledger(connection, topics.events)
+            ledger.open(topic_id, accept_loss=self._accept_loss)
+            return ledger
+
+        def delivered(*report: Any) -> None:
+            outlet.delivered(*report)
+
+        producer = Producer(
+            {
+                "bootstrap.servers": settings.kafka,
+                "enable.idempotence": True,
+                "acks": "all",
+                # Never drop a record because a broker was away: wait, and say so.
+                "message.timeout.ms": 0,
+                "linger.ms": 2,
+                "batch.num.messages": 100_000,
+                # A dead letter carries its event whole, and headers on top.
+                "message.max.bytes": 4 * 1024 * 1024,
+                "delivery.report.only.error": True,
+                "on_delivery": delivered,
+                "log_level": 3,
+            }
+        )
+        outlet = Outlet(connect_scorer, open_ledger, producer, topics, status, self._give_up)
+        outlet.start()
+        producer.list_topics(topics.scored, timeout=5.0)  # the connection, before it is needed
+        self.models.start()
+        intake = Intake(
+            settings.kafka,
+            self._pipeline,
+            connect_scorer,
+            open_ledger,
+            self.models,
+            outlet,
+            status,
+            self._give_up,
+            accept_loss=self._accept_loss,
+        )
+        try:
+            intake.run(self._stop)
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self.stop()
+            self.models.stop()
+            outlet.close()

@@ -1,0 +1,84 @@
+"""What a worker says of itself: conditions that must hold before it is ready, and counters.
+
+Written by the worker's threads, read by the HTTP pages. A condition that does not hold says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+__all__ = ["Status"]
+
+log = logging.getLogger("lockstep.stream")
+
+
+class Status:
+    """Conditions by name (None: holds; otherwise why not) and the worker's metrics."""
+
+    def __init__(self, use_case: str) -> None:
+        self.use_case = use_case
+        self.conditions: dict[str, str | None] = {
+            "model": "not opened yet",
+            "warehouse": "not connected yet",
+            "kafka": "not connected yet",
+            "partitions": "none assigned yet",
+        }
+        self.serving: dict[str, Any] = {}
+        self.assigned: list[int] = []
+        self.registry = CollectorRegistry()
+        self.events = Counter(
+            "lockstep_events", "Events taken from Kafka and settled", registry=self.registry
+        )
+        self.scored = Counter(
+            "lockstep_scored", "Events answered with a score", registry=self.registry
+        )
+        self.copies = Counter(
+            "lockstep_copies", "Events whose row existed already", registry=self.registry
+        )
+        self.dead = Counter(
+            "lockstep_dead_letters", "Events sent to the dead letters", registry=self.registry
+        )
+        self.waits = Counter(
+            "lockstep_dependency_faults",
+            "Times a dependency did not answer",
+            ["dependency"],
+            registry=self.registry,
+        )
+        self.batch_seconds = Histogram(
+            "lockstep_batch_seconds",
+            "From events in hand to their transaction's commit",
+            buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+            registry=self.registry,
+        )
+        Gauge("lockstep_ready", "1 when ready", registry=self.registry).set_function(
+            lambda: float(self.ready)
+        )
+
+    @property
+    def ready(self) -> bool:
+        return all(why is None for why in self.conditions.values())
+
+    def hold(self, name: str) -> None:
+        """The condition holds."""
+        if self.conditions.get(name, "") is not None:
+            log.info("%s: ok", name)
+            self.conditions[name] = None
+
+    def fail(self, name: str, why: str) -> None:
+        """The condition does not hold; logged when that is news."""
+        if self.conditions.get(name) != why:
+            log.warning("%s: %s", name, why)
+            self.conditions[name] = why
+
+    def describe(self) -> dict[str, Any]:
+        """The health page."""
+        return {
+            "use_case": self.use_case,
+            "ready": self.ready,
+            "conditions": {name: why or "ok" for name, why in self.conditions.items()},
+            "serving": self.serving,
+            "partitions": self.assigned,
+        }
