@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors as pg
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
     from lockstep.settings import Settings
 
-__all__ = ["ROLES", "answering", "connect", "conninfo", "engine", "group", "open_connection"]
+__all__ = [
+    "ROLES",
+    "answering",
+    "connect",
+    "conninfo",
+    "engine",
+    "group",
+    "open_connection",
+    "where",
+]
 
 ROLES = ("owner", "scorer", "releaser", "analyst")
 
@@ -79,8 +88,11 @@ def conninfo(settings: Settings, role: str, use_case: str) -> str:
     return make_conninfo(base, **given)
 
 
-def connect(settings: Settings, role: str, use_case: str) -> psycopg.Connection:
-    """A connection as `role` of `use_case`, not in autocommit mode.
+def connect(settings: Settings, role: str, use_case: str) -> psycopg.Connection[Any]:
+    """A connection as `role` of `use_case`, in autocommit mode.
+
+    So a stray read leaves no transaction open, and `with connection.transaction()` always is a
+    whole transaction. `commit()` and `rollback()` outside of one do nothing.
 
     Raises Unreachable (naming host and port) when nothing answers, UsageError when the server
     answers and refuses: wrong password, no such database, use case not migrated.
@@ -88,80 +100,87 @@ def connect(settings: Settings, role: str, use_case: str) -> psycopg.Connection:
     return open_connection(conninfo(settings, role, use_case), use_case)
 
 
-def open_connection(info: str, use_case: str) -> psycopg.Connection:
+def open_connection(
+    info: str, use_case: str, *, autocommit: bool = True
+) -> psycopg.Connection[Any]:
     """Connect with a connection string, with the errors of `connect`."""
     try:
-        return psycopg.connect(info)
+        return psycopg.connect(info, autocommit=autocommit)
     except psycopg.OperationalError as error:
         raise _refused(error, info, use_case) from None
 
 
 def engine(settings: Settings, role: str, use_case: str) -> sqlalchemy.Engine:
-    """A SQLAlchemy engine whose connections are those of `connect`."""
+    """A SQLAlchemy engine; it begins and commits transactions as SQLAlchemy does."""
     import sqlalchemy
 
     info = conninfo(settings, role, use_case)
     return sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: open_connection(info, use_case),
+        creator=lambda: open_connection(info, use_case, autocommit=False),
         pool_pre_ping=True,
         pool_size=2,
     )
 
 
 @contextmanager
-def answering(connection: psycopg.Connection, use_case: str = "USE_CASE") -> Iterator[None]:
+def answering(connection: psycopg.Connection[Any], use_case: str = "USE_CASE") -> Iterator[None]:
     """Turn what psycopg raises when the warehouse goes away into our errors.
 
     Unreachable for a lost connection, Transient for a lock that did not come in time,
     UsageError for a schema that was not migrated. Everything else passes through.
     """
-    where = _where_of(connection)
+    there = _where_of(connection)
     try:
         yield
     except (pg.LockNotAvailable, pg.DeadlockDetected, pg.QueryCanceled) as error:
         raise Transient(
-            f"the warehouse at {where} could not go on: {_first_line(error)}",
+            f"the warehouse at {there} could not go on: {_first_line(error)}",
             left="nothing: the transaction was rolled back",
             next="try again; `select * from pg_stat_activity` shows who holds the lock",
         ) from error
     except (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn) as error:
         raise UsageError(
-            f"the warehouse at {where} is not up to date: {_first_line(error)}",
+            f"the warehouse at {there} is not up to date: {_first_line(error)}",
             next=f"lockstep migrate {use_case}",
         ) from error
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise Unreachable(
-            f"the warehouse at {where} stopped answering: {_first_line(error)}",
+            f"the warehouse at {there} stopped answering: {_first_line(error)}",
             left="nothing half-written: the transaction was not committed, or was committed whole",
             next="lockstep status; then run the same command again",
         ) from error
 
 
+def where(conninfo: str) -> str:
+    """host:port of a connection string: what may be shown of it."""
+    known = conninfo_to_dict(conninfo)
+    return f"{known.get('host') or 'localhost'}:{known.get('port') or 5432}"
+
+
 def _refused(error: psycopg.OperationalError, info: str, use_case: str) -> Exception:
     known = conninfo_to_dict(info)
-    where = f"{known.get('host') or 'localhost'}:{known.get('port') or 5432}"
     text = _first_line(error)
     # A server that answers says FATAL; anything else never reached one.
     if "FATAL:" not in text or any(reason in text for reason in _NOT_YET):
         return Unreachable(
-            f"the warehouse at {where} does not answer: {text}",
+            f"the warehouse at {where(info)} does not answer: {text}",
             next="lockstep status (lockstep up starts the local one)",
         )
     text = text.split("FATAL:", 1)[1].strip()
     if "role" in text and "password" not in text and use_case in text:
         return UsageError(
-            f"the warehouse at {where} does not know {use_case!r}: {text}",
+            f"the warehouse at {where(info)} does not know {use_case!r}: {text}",
             next=f"lockstep migrate {use_case}",
         )
     return UsageError(
-        f"the warehouse at {where} refused user {known.get('user') or '(none)'}: {text}",
+        f"the warehouse at {where(info)} refused user {known.get('user') or '(none)'}: {text}",
         next="correct the LOCKSTEP_*_URL of this role",
     )
 
 
-def _where_of(connection: psycopg.Connection) -> str:
-    # `info.host` of a closed connection raises; the parameters were kept by the caller's URL.
+def _where_of(connection: psycopg.Connection[Any]) -> str:
+    # A closed connection no longer knows.
     try:
         return f"{connection.info.host}:{connection.info.port}"
     except psycopg.Error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import sql
@@ -50,7 +50,6 @@ def upgrade(settings: Settings, use_case: str, migrations: Path = MIGRATIONS) ->
     info = settings.url("owner")
     with open_connection(info, use_case) as conn, answering(conn, use_case):
         # 1. One migration of this use case at a time; the lock ends with the session.
-        conn.autocommit = True
         conn.execute(
             "SELECT pg_advisory_lock(hashtextextended('lockstep migrate ' || %s, 0))",
             (use_case,),
@@ -75,7 +74,7 @@ def _check_scripts(migrations: Path) -> None:
         )
 
 
-def _make_groups(conn: psycopg.Connection, use_case: str) -> None:
+def _make_groups(conn: psycopg.Connection[Any], use_case: str) -> None:
     wanted = {group(use_case, role) for role in ROLES}
     # Roles belong to the whole server: another database may have made them.
     conn.execute("SELECT pg_advisory_xact_lock(hashtextextended('lockstep roles', 0))")
@@ -95,7 +94,7 @@ def _make_groups(conn: psycopg.Connection, use_case: str) -> None:
         _grant(conn, granted, member, inherit=True)
 
 
-def _make_schema(conn: psycopg.Connection, use_case: str) -> None:
+def _make_schema(conn: psycopg.Connection[Any], use_case: str) -> None:
     if conn.execute("SELECT to_regnamespace(%s)", (use_case,)).fetchone() != (None,):
         return
     schema = sql.Identifier(use_case)
@@ -129,7 +128,7 @@ def _run_scripts(info: str, use_case: str, migrations: Path) -> tuple[str | None
     assert head is not None  # noqa: S101 - there is at least the first revision
     engine = sqlalchemy.create_engine(
         "postgresql+psycopg://",
-        creator=lambda: open_connection(info, use_case),
+        creator=lambda: open_connection(info, use_case, autocommit=False),
         poolclass=sqlalchemy.NullPool,
     )
     with engine.begin() as connection:
@@ -143,7 +142,7 @@ def _run_scripts(info: str, use_case: str, migrations: Path) -> tuple[str | None
     return before, head
 
 
-def _admit_logins(conn: psycopg.Connection, settings: Settings, use_case: str) -> None:
+def _admit_logins(conn: psycopg.Connection[Any], settings: Settings, use_case: str) -> None:
     """Make the login of each configured address a member of its group, where it exists."""
     for role in ROLES:
         address = getattr(settings, f"{role}_url")
@@ -153,7 +152,7 @@ def _admit_logins(conn: psycopg.Connection, settings: Settings, use_case: str) -
             _grant(conn, group(use_case, role), login, inherit=role == "owner")
 
 
-def _grant(conn: psycopg.Connection, granted: str, member: str, *, inherit: bool) -> None:
+def _grant(conn: psycopg.Connection[Any], granted: str, member: str, *, inherit: bool) -> None:
     """Membership, unless it is there. Without `inherit` it counts only after SET ROLE."""
     present = conn.execute(
         "SELECT 1 FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"

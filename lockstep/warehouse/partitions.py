@@ -8,11 +8,19 @@ lock that readers and writers do not notice.
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-__all__ = ["batch_day_table", "ensure_batch_day", "ensure_stream_day", "stream_day_table"]
+__all__ = [
+    "batch_day_table",
+    "ensure_batch_day",
+    "ensure_stream_day",
+    "is_attached",
+    "publish_table",
+    "stream_day_table",
+]
 
 
 def stream_day_table(day: date) -> str:
@@ -25,7 +33,12 @@ def batch_day_table(day: date) -> str:
     return f"predictions_batch_{day:%Y%m%d}"
 
 
-def ensure_stream_day(conn: psycopg.Connection, day: date) -> bool:
+def publish_table(day: date, publish_id: str) -> str:
+    """The partition of a day's partition that holds one publish."""
+    return f"{batch_day_table(day)}_{publish_id[:24]}"
+
+
+def ensure_stream_day(conn: psycopg.Connection[Any], day: date) -> bool:
     """Make the partition of predictions_stream for one UTC day. True if it was not there.
 
     Runs in a transaction of its own: `conn` must not be inside one. Safe to call from several
@@ -34,16 +47,16 @@ def ensure_stream_day(conn: psycopg.Connection, day: date) -> bool:
     return _ensure(conn, "predictions_stream", stream_day_table(day), day, "")
 
 
-def ensure_batch_day(conn: psycopg.Connection, day: date) -> bool:
+def ensure_batch_day(conn: psycopg.Connection[Any], day: date) -> bool:
     """Make the partition of predictions_batch for one UTC day, itself partitioned by publish."""
     return _ensure(
         conn, "predictions_batch", batch_day_table(day), day, "PARTITION BY LIST (publish_id)"
     )
 
 
-def _ensure(conn: psycopg.Connection, parent: str, name: str, day: date, below: str) -> bool:
+def _ensure(conn: psycopg.Connection[Any], parent: str, name: str, day: date, below: str) -> bool:
     with conn.transaction():
-        if _is_attached(conn, parent, name):
+        if is_attached(conn, parent, name):
             return False
         # Two that find it missing: the second waits here, then finds it.
         conn.execute(
@@ -51,7 +64,7 @@ def _ensure(conn: psycopg.Connection, parent: str, name: str, day: date, below: 
             "'lockstep partition ' || current_schema() || ' ' || %s, 0))",
             (name,),
         )
-        if _is_attached(conn, parent, name):
+        if is_attached(conn, parent, name):
             return False
         values = {
             "parent": sql.Identifier(parent),
@@ -69,9 +82,11 @@ def _ensure(conn: psycopg.Connection, parent: str, name: str, day: date, below: 
         return True
 
 
-def _is_attached(conn: psycopg.Connection, parent: str, name: str) -> bool:
+def is_attached(conn: psycopg.Connection[Any], parent: str, name: str) -> bool:
+    """Whether the table `name` exists and is a partition of the table `parent`."""
     found = conn.execute(
-        "SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(%s) AND inhparent = %s::regclass",
+        "SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(%s)"
+        " AND inhparent = to_regclass(%s) AND NOT inhdetachpending",
         (name, parent),
     ).fetchone()
     return found is not None
