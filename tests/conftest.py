@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from lockstep.local import process
 from lockstep.local.home import Home, silent
+from lockstep.local.kafka import Kafka
 from lockstep.local.postgres import Postgres
 from lockstep.settings import Settings
 
@@ -34,6 +35,14 @@ def postgres(stack_home: Home) -> Postgres:
     server = Postgres(stack_home)
     server.start(silent)
     return server
+
+
+@pytest.fixture(scope="session")
+def kafka(stack_home: Home) -> Kafka:
+    """A running broker: `.bootstrap`, `.create_topic(name, partitions)`, `.admin()`."""
+    broker = Kafka(stack_home)
+    broker.start(silent)
+    return broker
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ class Postgres:
             command=[*self._as_allowed(), str(binary), "-D", str(self.data), *arguments],
             ready=self.missing,
             ports={"postgres": self.port},
-            env=_environment(),
+            env=process.base_environment(),
             cwd=self.data,
             # Fast shutdown: disconnect clients, do not wait for them.
             stop_signal=signal.SIGINT,
@@ -127,7 +127,7 @@ class Postgres:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env=_environment(),
+                    env=process.base_environment(),
                     cwd=unfinished,
                     check=False,
                 )
@@ -240,9 +240,3 @@ def _binaries(data: Path) -> Path:
             next="uv sync --extra local (installs the locked version)",
         )
     return found[version]
-
-
-def _environment() -> dict[str, str]:
-    """No PG* variable of the user's own server may reach this one."""
-    names = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
-    return {name: os.environ[name] for name in names if name in os.environ}

