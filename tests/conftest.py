@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from lockstep.local import process
 from lockstep.local.home import Home, silent
 from lockstep.local.kafka import Kafka
+from lockstep.local.mlflow import Mlflow
 from lockstep.local.postgres import Postgres
 from lockstep.settings import Settings
 
@@ -46,12 +47,28 @@ def kafka(stack_home: Home) -> Kafka:
 
 
 @pytest.fixture(scope="session")
+def mlflow_server(stack_home: Home, postgres: Postgres) -> Mlflow:
+    """A running MLflow server: `.url`."""
+    server = Mlflow(stack_home, postgres)
+    server.start(silent)
+    return server
+
+
+@pytest.fixture(scope="session")
 def warehouse_settings(stack_home: Home, postgres: Postgres) -> Settings:
     """Settings with a running warehouse, not migrated, and nothing else."""
     return Settings(
         home=stack_home.root,
         lake=str(stack_home.root / "lake"),
         **_role_urls(postgres),
+    )
+
+
+@pytest.fixture(scope="session")
+def stack_settings(warehouse_settings: Settings, kafka: Kafka, mlflow_server: Mlflow) -> Settings:
+    """Settings with a running warehouse (not migrated), Kafka and MLflow."""
+    return warehouse_settings.model_copy(
+        update={"kafka": kafka.bootstrap, "mlflow": mlflow_server.url}
     )
 
 

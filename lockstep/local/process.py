@@ -14,8 +14,10 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 
 import psutil
@@ -62,6 +64,8 @@ class Service:
 def base_environment() -> dict[str, str]:
     """This process's environment, less what would reconfigure a service behind our back."""
     foreign = ("AIRFLOW_", "MLFLOW_", "KAFKA_", "SPARK_", "PG", "LOCKSTEP_")
+    # Without compiled files every start of Airflow or MLflow compiles thousands of modules.
+    foreign += ("PYTHONDONTWRITEBYTECODE",)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     # Renaming a process (as Airflow does) must not overwrite the mark in its environment.
     return {**kept, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1"}
@@ -163,6 +167,16 @@ def stragglers(home: Home, name: str | None = None) -> set[int]:
         if fits and not zombie and process.pid != os.getpid():
             found.add(process.pid)
     return found
+
+
+def http_missing(url: str) -> str | None:
+    """None when `url` answers 200, else what it answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310  our own loopback
+            answer.read()
+    except (OSError, HTTPException) as error:
+        return f"{url}: {error}"
+    return None
 
 
 def tail(log: Path, lines: int = 15) -> str:
