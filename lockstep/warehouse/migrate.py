@@ -58,6 +58,7 @@ def upgrade(settings: Settings, use_case: str, migrations: Path = MIGRATIONS) ->
         with conn.transaction():
             _make_groups(conn, use_case)
             _make_schema(conn, use_case)
+            _let_stage(conn, use_case)
         # 3. The tables, in one transaction.
         before, after = _run_scripts(info, use_case, migrations)
         # 4. Logins change without a migration, so this is looked at every time.
@@ -107,6 +108,24 @@ def _make_schema(conn: psycopg.Connection[Any], use_case: str) -> None:
     )
     # The scorer makes a table for each day and each attempt.
     conn.execute(sql.SQL("GRANT CREATE ON SCHEMA {} TO {}").format(schema, scorer))
+
+
+def _let_stage(conn: psycopg.Connection[Any], use_case: str) -> None:
+    """Staging goes through temporary tables, which some databases allow to nobody."""
+    scorer = group(use_case, "scorer")
+    allowed = "SELECT has_database_privilege(%s, current_database(), 'TEMPORARY')"
+    if conn.execute(allowed, (scorer,)).fetchone() == (True,):
+        return
+    database = sql.Identifier(conn.info.dbname)
+    grant = sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(database, sql.Identifier(scorer))
+    # Postgres only warns when the login may not grant this.
+    conn.execute(grant)
+    if conn.execute(allowed, (scorer,)).fetchone() != (True,):
+        raise UsageError(
+            f"{scorer} may not make temporary tables in the database {conn.info.dbname}",
+            left="nothing changed",
+            next=f"let the database's owner run: {grant.as_string(conn)}",
+        )
 
 
 def _run_scripts(info: str, use_case: str, migrations: Path) -> tuple[str | None, str]:
