@@ -25,7 +25,7 @@ from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from streaming.codec import ScoredEvent
 
-__all__ = ["Answers", "Replay", "Sent", "replay"]
+__all__ = ["Answers", "Replay", "Sent", "ensure_topic", "replay"]
 
 _SILENCE_S = 60.0
 """Give up when no answer has come for so long."""
@@ -109,7 +109,7 @@ def replay(
     )
     try:
         with bar:
-            _ensure_topic(settings.kafka, topic, pipeline.topics.partitions)
+            ensure_topic(settings.kafka, topic, pipeline.topics.partitions)
             sent = _send(settings.kafka, pipeline, topic, events, rate, bar)
             answers = _answers(settings.kafka, pipeline, sent, bar) if wait else None
     except NoBrokersAvailable:
@@ -130,7 +130,8 @@ def _events(lake: str, contract: Contract, day: date) -> list[tuple[int, str, by
     return list(zip(times, table[contract.id].to_pylist(), to_json(contract, table), strict=True))
 
 
-def _ensure_topic(kafka: str, topic: str, partitions: int) -> None:
+def ensure_topic(kafka: str, topic: str, partitions: int) -> None:
+    """Create a topic of one replica unless it exists."""
     admin = KafkaAdminClient(bootstrap_servers=kafka)
     try:
         if topic not in admin.list_topics():

@@ -28,6 +28,7 @@ _COMMANDS = {
     "compare": "lockstep.cli.batch:compare",
     "stream": "lockstep.cli.stream:stream",
     "replay": "lockstep.cli.stream:replay",
+    "query": "lockstep.cli.query:query",
     "dlq": "lockstep.cli.stream:dlq",
 }
 

@@ -1,0 +1,281 @@
+"""make demo: one model scores days through Airflow and Spark and live events through Kafka.
+
+It types the same commands that a user types, and counts before it says that nothing differs.
+Safe to run again: what is published is not scored again, and live events get a fresh topic.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaProducer
+
+from lockstep.pipeline import Pipeline
+from lockstep.settings import Settings
+from models.flight_delay.airflow_api import Airflow
+from streaming.replay import ensure_topic
+
+USE_CASE = "flight_delay"
+DAYS = [date(2013, 10, 1) + timedelta(days=n) for n in range(5)]
+LIVE_DAY = DAYS[-1]
+LIVE_RATE = 200
+MONTH = (date(2013, 11, 1), date(2013, 11, 30))
+BACKFILL_LIMIT_S = 600
+WORKER_READY_LIMIT_S = 120
+
+BAD_EVENTS = {
+    "not JSON": b"<event/>",
+    "an empty value": b"",
+    "a missing field": b'{"event_id": "bad-1"}',
+    "an airport that is none of New York's": json.dumps(
+        {
+            "event_id": "bad-2",
+            "departed_at": 1381000000000000,
+            "scheduled_at": 1381000000000000,
+            "carrier": "UA",
+            "flight": 1,
+            "origin": "BOS",
+            "dest": "IAH",
+            "distance": 1400,
+        }
+    ).encode(),
+}
+
+
+def main() -> int:
+    """Run the demo; exit code 0 only when the same day's two answers are the same."""
+    begin = time.monotonic()
+    pipeline = Pipeline.load(USE_CASE)
+    step("The local stack: Postgres, Kafka, MLflow, Airflow")
+    lockstep("up")
+    settings = Settings.load()
+
+    step("The flights of 2013, as a lake and as events")
+    lockstep("data", USE_CASE)
+
+    step("Train, compile, certify, register, approve")
+    trained = facts("train", USE_CASE)
+    digest = trained["digest"]
+    say(f"version {trained['version']}, digest {digest[:12]}, test AUC {trained['auc']:.4f}")
+    lockstep(
+        "approve", USE_CASE, str(trained["version"]), "--reason", "make demo: certificate passed"
+    )
+
+    step(f"Airflow and Spark score {DAYS[0]} to {DAYS[-1]}")
+    scored_before = published()
+    missing = [day for day in DAYS if day not in scored_before]
+    if missing:
+        backfill(settings, pipeline, missing)
+    else:
+        say("all of them are published already: nothing is scored again")
+    days = {day: rows for day, rows in published().items() if day in DAYS}
+
+    step("A streaming worker scores live events")
+    topic = fresh_topic(settings, pipeline)
+    say(f"a fresh topic for this run: {topic}")
+    with worker(topic):
+        day = facts(
+            "replay",
+            USE_CASE,
+            *span(LIVE_DAY, LIVE_DAY),
+            "--rate",
+            str(LIVE_RATE),
+            "--topic",
+            topic,
+        )
+        refused = send_bad_events(settings, pipeline, topic)
+        month = facts("replay", USE_CASE, *span(*MONTH), "--topic", topic)
+        letters = wait_for_letters(refused)
+
+    step("The same day, scored both ways")
+    compared = facts("compare", USE_CASE, "--partition", str(LIVE_DAY), "--topic", topic)
+
+    step("What happened")
+    scored_now = "now" if missing else "in an earlier run"
+    say(f"Airflow scored {len(days)} days, {sum(days.values()):,} rows ({scored_now}).")
+    say(
+        f"Kafka: {day['sent']:,} events of {LIVE_DAY} sent live at {LIVE_RATE} a second, answered"
+        f" in {day['answers']['p50_ms']:.0f} ms (median), {day['answers']['p99_ms']:.0f} ms (p99)."
+    )
+    rate = month["answers"]["answered"] / month["answers"]["seconds"]
+    say(
+        f"Then November's {month['sent']:,} as fast as they could be sent: {rate:,.0f} events/s,"
+        f" {month['answers']['p50_ms']:.0f} ms (median), {month['answers']['p99_ms']:.0f} ms (p99)."
+    )
+    say(f"{len(letters)} bad events were refused, and kept with the reason:")
+    for letter in letters:
+        say(f"  {letter['reason']}")
+    say(
+        f"{LIVE_DAY}: {compared['rows_batch']:,} rows by batch,"
+        f" {compared['rows_stream']:,} by stream, {compared['rows_both']:,} in both, {compared['differ']} differ."
+    )
+    agree = compared["differ"] == 0 and compared["rows_both"] == compared["rows_batch"]
+    agree = agree and compared["rows_both"] == compared["rows_stream"] > 0
+    say("Batch and stream gave the same answer, bit for bit." if agree else "THEY DO NOT AGREE.")
+    next_steps(settings)
+    say(f"\n{time.monotonic() - begin:.0f} s.")
+    return 0 if agree else 1
+
+
+def next_steps(settings: Settings) -> None:
+    """What to look at, with addresses that work."""
+    step("Look around")
+    say("lockstep is .venv/bin/lockstep; all of this is still running:")
+    say(
+        f'  lockstep query {USE_CASE} "select source, event_date, count(*), avg(score)'
+        ' from predictions group by 1, 2 order by 1, 2"'
+    )
+    airflow = Airflow.of(settings)
+    say(f"  Airflow  {settings.airflow}  (user {airflow.user}, password {airflow.password})")
+    say(f"  MLflow   {settings.mlflow}")
+    say(f"  lockstep status, lockstep dlq list {USE_CASE}, lockstep models {USE_CASE}")
+    say("Stop everything: lockstep down")
+
+
+def published() -> dict[date, int]:
+    """The days of this use case that have a published batch, with their rows."""
+    answer = facts(
+        "query",
+        USE_CASE,
+        "select event_date, count(*) as rows from predictions where source = 'batch' group by 1",
+    )
+    return {date.fromisoformat(row["event_date"]): row["rows"] for row in answer["rows"]}
+
+
+def backfill(settings: Settings, pipeline: Pipeline, missing: list[date]) -> None:
+    """Let Airflow's scheduler run the days, and watch."""
+    airflow = Airflow.of(settings)
+    airflow.backfill(f"{USE_CASE}_batch", missing[0], missing[-1])
+    deadline = time.monotonic() + BACKFILL_LIMIT_S
+    seen: dict[str, str] = {}
+    while True:
+        runs = airflow.runs(f"{USE_CASE}_batch")
+        for day in sorted(runs):
+            if seen.get(day) != runs[day]:
+                say(f"  {day}: {runs[day]}")
+        seen = runs
+        states = [runs.get(str(day)) for day in missing]
+        if all(state == "success" for state in states):
+            return
+        if "failed" in states or time.monotonic() > deadline:
+            sys.exit(f"the backfill did not succeed: {runs}\nnext: look at {settings.airflow}")
+        time.sleep(1)
+
+
+@contextmanager
+def worker(topic: str) -> Any:
+    """A worker for as long as the block runs; SIGTERM drains it at the end."""
+    port = free_port()
+    log = Settings.load().home / "logs" / "worker.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [COMMAND, "stream", USE_CASE, "--topic", topic, "--port", str(port)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        deadline = time.monotonic() + WORKER_READY_LIMIT_S
+        while not ready(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"the worker did not get ready; its log: {log}\n{log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        say(f"ready; its pages: http://127.0.0.1:{port}/health and /metrics")
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def fresh_topic(settings: Settings, pipeline: Pipeline) -> str:
+    """The pipeline's topic with the next free number."""
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
+    known = set(admin.list_topics())
+    admin.close()
+    number = 1
+    while (topic := f"{pipeline.topics.events}.demo-{number}") in known:
+        number += 1
+    ensure_topic(settings.kafka, topic, pipeline.topics.partitions)
+    return topic
+
+
+def send_bad_events(settings: Settings, pipeline: Pipeline, topic: str) -> int:
+    """Send events that nobody could score; returns how many dead letters there are then."""
+    before = facts("dlq", "list", USE_CASE, "--limit", "0")["total"]
+    producer = KafkaProducer(bootstrap_servers=settings.kafka, acks="all")
+    for what, value in BAD_EVENTS.items():
+        say(f"sent on purpose: {what}")
+        producer.send(topic, value, what.encode())
+    producer.close()
+    return int(before) + len(BAD_EVENTS)
+
+
+def wait_for_letters(expected: int) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 60
+    while True:
+        listed = facts("dlq", "list", USE_CASE, "--limit", str(len(BAD_EVENTS)))
+        if listed["total"] >= expected or time.monotonic() > deadline:
+            return list(listed["letters"])
+        time.sleep(0.5)
+
+
+def span(first: date, last: date) -> tuple[str, ...]:
+    return ("--from", str(first), "--to", str(last))
+
+
+COMMAND = str(Path(sys.executable).with_name("lockstep"))
+
+
+def lockstep(*arguments: str) -> None:
+    """Type a command; its output is shown."""
+    print(f"$ lockstep {' '.join(arguments)}", flush=True)
+    done = subprocess.run([COMMAND, *arguments])
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def facts(*arguments: str) -> dict[str, Any]:
+    """Type a command with --json; its progress is shown, its facts are returned."""
+    print(f"$ lockstep {' '.join(arguments)}", flush=True)
+    done = subprocess.run([COMMAND, *arguments, "--json"], stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def step(title: str) -> None:
+    print(f"\n== {title}", flush=True)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""One test's own topics and worker processes, over the session's real services."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from lockstep.settings import Settings
+from lockstep.warehouse.connect import connect
+
+REPOSITORY = Path(__file__).parents[2]
+PARTITIONS = 2
+LIMIT_S = 90
+
+
+def until(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
+    """Poll until `condition` is true; fail naming `what` when it never is."""
+    deadline = time.monotonic() + limit_s
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"after {limit_s:.0f} s still not: {what}")
+        time.sleep(0.02)
+    return result
+
+
+class Worker:
+    """A worker process. `main` is the module it runs, streaming.app unless a test wraps it."""
+
+    def __init__(self, deployment: Deployment, *flags: str, main: str = "streaming.app") -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.log = deployment.folder / f"worker-{uuid.uuid4().hex[:6]}.log"
+        with self.log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", main, "flight_delay", "--port", str(self.port), *flags],
+                cwd=deployment.folder,
+                env=deployment.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def page(self, name: str) -> dict[str, Any] | None:
+        try:
+            address = f"http://127.0.0.1:{self.port}/{name}"
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return dict(json.loads(answer.read()))
+        except urllib.error.HTTPError as error:
+            return dict(json.loads(error.read()))
+        except OSError:
+            return None
+
+    def ready(self) -> Worker:
+        def is_ready() -> bool:
+            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            page = self.page("ready")
+            return bool(page and page["ready"])
+
+        until(is_ready, "the worker is ready")
+        return self
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def drain(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(LIMIT_S)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for it to end by itself: exit code and log."""
+        return self.process.wait(LIMIT_S), self.log.read_text()
+
+
+class Deployment:
+    """Topics of its own, and a folder with nothing of models/ but pipeline.toml."""
+
+    def __init__(self, settings: Settings, environment: dict[str, str], folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        name = f"t{uuid.uuid4().hex[:8]}"
+        self.events, self.scored = f"{name}.events", f"{name}.scored"
+        self.dead_letters, self.control = f"{name}.dead_letters", f"{name}.control"
+        pipeline = (REPOSITORY / "models/flight_delay/pipeline.toml").read_text()
+        home = folder / "models/flight_delay"
+        home.mkdir(parents=True)
+        (home / "pipeline.toml").write_text(pipeline.replace('"flight_delay.', f'"{name}.'))
+        self.environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
+        self.workers: list[Worker] = []
+        self.admin = AdminClient({"bootstrap.servers": settings.kafka})
+        self.create_topics()
+
+    def create_topics(self) -> None:
+        topics = [NewTopic(t, PARTITIONS, 1) for t in (self.events, self.scored)]
+        topics += [
+            NewTopic(self.dead_letters, 1, 1, config={"max.message.bytes": "4194304"}),
+            NewTopic(self.control, 1, 1),
+        ]
+        for future in self.admin.create_topics(topics).values():
+            future.result()
+
+    def worker(self, *flags: str, main: str = "streaming.app") -> Worker:
+        worker = Worker(self, *flags, main=main)
+        self.workers.append(worker)
+        return worker
+
+    def send(self, values: Iterable[tuple[str, bytes | None]]) -> None:
+        """Send (key, value) and wait until Kafka has them."""
+        refused: list[Any] = []
+        producer = Producer(
+            {
+                "bootstrap.servers": self.settings.kafka,
+                "message.max.bytes": 4_000_000,
+                "on_delivery": lambda error, _: refused.append(error) if error else None,
+            }
+        )
+        for key, value in values:
+            producer.produce(self.events, value, key)
+        producer.flush()
+        assert not refused, refused[:3]
+
+    def read(self, topic: str) -> list[Any]:
+        """Every record of a topic, as confluent_kafka Messages."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.settings.kafka,
+                "group.id": "tests",
+                "enable.auto.commit": False,
+                "fetch.message.max.bytes": 8_000_000,
+            }
+        )
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        ends = {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+            for number in partitions
+        }
+        consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
+        messages: list[Any] = []
+        while len(messages) < sum(ends.values()):
+            messages += [m for m in consumer.consume(1000, 0.2) if m.error() is None]
+        consumer.close()
+        return messages
+
+    def answers(self) -> list[dict[str, Any]]:
+        return [msgspec.json.decode(message.value()) for message in self.read(self.scored)]
+
+    def letters(self) -> list[Any]:
+        return self.read(self.dead_letters)
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """(event_id, score, margin, partition, offset, version, digest) in order of id."""
+        with closing(connect(self.settings, "analyst", "flight_delay")) as connection:
+            return connection.execute(
+                "select event_id, score, margin, kafka_partition, kafka_offset,"
+                " model_version, model_digest from predictions"
+                " where source = 'stream' and topic = %s order by event_id",
+                (self.events,),
+            ).fetchall()
+
+    def offsets(self) -> list[tuple[int, int, int]]:
+        """(partition, next_offset, produced_offset) as the ledger has them."""
+        with closing(connect(self.settings, "scorer", "flight_delay")) as connection:
+            return connection.execute(
+                "select kafka_partition, next_offset, produced_offset from stream_offsets"
+                " join streams using (stream_id) where topic = %s order by 1",
+                (self.events,),
+            ).fetchall()
+
+    def settled(self) -> int:
+        """How many events the ledger has behind it."""
+        return sum(next_offset for _, next_offset, _ in self.offsets())
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.process.send_signal(signal.SIGCONT)
+                worker.process.kill()
+                worker.process.wait()
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The LOCKSTEP_* variables that give a subprocess these settings."""
+    given = {"LOCKSTEP_HOME": str(settings.home), "LOCKSTEP_KAFKA": settings.kafka}
+    given |= {"LOCKSTEP_MLFLOW": settings.mlflow, "LOCKSTEP_LAKE": settings.lake}
+    given["LOCKSTEP_SCORER_URL"] = settings.url("scorer")
+    return {**os.environ, **given}
