@@ -50,7 +50,7 @@ def history(conn: psycopg.Connection[Any], limit: int = 20) -> list[Approval]:
     """The newest approvals, newest first."""
     with answering(conn), conn.cursor(row_factory=class_row(Approval)) as cursor:
         return cursor.execute(
-            f"SELECT {_COLUMNS} FROM approvals ORDER BY sequence DESC LIMIT %s",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM approvals ORDER BY sequence DESC LIMIT %s",
             (limit,),
         ).fetchall()
 
@@ -83,7 +83,7 @@ def append(
             cursor.execute("SET LOCAL lock_timeout = '30s'")
             cursor.execute(f"SELECT pg_advisory_xact_lock({APPROVALS_LOCK})")
             row = cursor.execute(
-                "INSERT INTO approvals"  # noqa: S608 - column names only
+                "INSERT INTO approvals"
                 " (sequence, model_version, digest, approver, reason, evidence)"
                 f" VALUES (%s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}",
                 (sequence, model_version, digest, approver, reason, Jsonb(evidence)),

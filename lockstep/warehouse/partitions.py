@@ -84,9 +84,14 @@ def _ensure(conn: psycopg.Connection[Any], parent: str, name: str, day: date, be
 
 def is_attached(conn: psycopg.Connection[Any], parent: str, name: str) -> bool:
     """Whether the table `name` exists and is a partition of the table `parent`."""
+    # Through the catalog's rows, which follow the statement's snapshot. to_regclass answers from
+    # a cache that waiting for an advisory lock does not refresh.
     found = conn.execute(
-        "SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(%s)"
-        " AND inhparent = to_regclass(%s) AND NOT inhdetachpending",
+        "SELECT 1 FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+        " JOIN pg_class p ON p.oid = i.inhparent"
+        " WHERE c.relname = %s AND p.relname = %s AND NOT i.inhdetachpending"
+        " AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+        " AND p.relnamespace = c.relnamespace",
         (name, parent),
     ).fetchone()
     return found is not None

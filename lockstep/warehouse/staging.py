@@ -23,7 +23,7 @@ import pyarrow as pa
 from psycopg import sql
 from psycopg.rows import class_row
 
-from lockstep.errors import Fenced, PublishRefused, Unreachable, UsageError
+from lockstep.errors import ContractError, Fenced, PublishRefused, Unreachable, UsageError
 from lockstep.warehouse.connect import answering, where
 from lockstep.warehouse.leftovers import ATTEMPT_LOCK, clear_leftovers
 from lockstep.warehouse.partitions import (
@@ -150,7 +150,8 @@ def stage(
 
     Doing it again, whole or in part, changes nothing: rows go through a temporary table and
     those that are there already stay as they are. Columns as in STAGED.
-    Raises Fenced when the attempt was given up or is finished.
+    Raises Fenced when the attempt was given up or is finished, ContractError for a column that
+    is missing or of another type, and whatever `batches` raises.
     """
     try:
         from adbc_driver_postgresql import dbapi
@@ -161,8 +162,8 @@ def stage(
         ) from None
     if attempt.stage_table is None:
         raise Fenced(f"attempt {attempt.number} has no table: its rows were published before")
-    counter = _Counter()
-    reader = pa.RecordBatchReader.from_batches(STAGED, counter.through(batches))
+    incoming = _Incoming(batches)
+    reader = pa.RecordBatchReader.from_batches(STAGED, incoming)
     insert = sql.SQL(
         "INSERT INTO {table} (event_date, publish_id, {names}) SELECT {day}, {publish_id}, {names}"
         " FROM pg_temp.incoming ON CONFLICT DO NOTHING"
@@ -178,8 +179,10 @@ def stage(
             cursor.execute(insert.as_string())
             connection.commit()
     except dbapi.Error as error:
+        if incoming.failure:
+            raise incoming.failure from None
         raise _translated(error, attempt, conninfo) from error
-    return counter.rows
+    return incoming.rows
 
 
 def finish_attempt(conn: psycopg.Connection[Any], attempt: Attempt) -> Attempt:
@@ -223,7 +226,7 @@ def latest_attempt(conn: psycopg.Connection[Any], run_id: str, day: date) -> Att
     """The highest finished attempt of a run at a day. Raises UsageError when there is none."""
     with answering(conn), conn.cursor(row_factory=class_row(Attempt)) as cursor:
         found = cursor.execute(
-            f"SELECT {_COLUMNS} FROM batch_attempts WHERE run_id = %s AND event_date = %s"  # noqa: S608
+            f"SELECT {_COLUMNS} FROM batch_attempts WHERE run_id = %s AND event_date = %s"
             " AND state IN ('staged', 'published', 'unchanged') ORDER BY attempt DESC LIMIT 1",
             (run_id, day),
         ).fetchone()
@@ -267,7 +270,7 @@ def read_attempt(conn: psycopg.Connection[Any], number: int, *, lock: bool = Fal
     """The attempt as it is now; with `lock` nobody else changes it in this transaction."""
     with conn.cursor(row_factory=class_row(Attempt)) as cursor:
         found = cursor.execute(
-            f"SELECT {_COLUMNS} FROM batch_attempts WHERE attempt = %s"  # noqa: S608
+            f"SELECT {_COLUMNS} FROM batch_attempts WHERE attempt = %s"
             + (" FOR UPDATE" if lock else ""),
             (number,),
         ).fetchone()
@@ -281,24 +284,39 @@ def _one(conn: psycopg.Connection[Any], query: Any) -> Any:
     return row
 
 
-class _Counter:
-    """Counts and conforms the batches that pass through."""
+class _Incoming:
+    """The batches of one task on their way to the driver: conformed and counted."""
 
-    def __init__(self) -> None:
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
         self.rows = 0
+        self.failure: Exception | None = None
+        """What went wrong on this side; the driver would report it as its own trouble."""
 
-    def through(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            self.rows += batch.num_rows
-            yield pa.RecordBatch.from_arrays(
-                [_column(batch, field) for field in STAGED], schema=STAGED
-            )
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._batches:
+                self.rows += batch.num_rows
+                yield pa.RecordBatch.from_arrays(
+                    [_column(batch, field) for field in STAGED], schema=STAGED
+                )
+        except Exception as error:
+            self.failure = error
+            raise
 
 
 def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
-    if field.name in batch.schema.names:
-        return batch.column(field.name).cast(field.type)
-    return pa.nulls(batch.num_rows, field.type)
+    if field.name not in batch.schema.names:
+        if not field.nullable:
+            raise ContractError(f"rows to stage have no column {field.name}")
+        return pa.nulls(batch.num_rows, field.type)
+    column = batch.column(field.name)
+    if column.type != field.type:
+        moment = pa.types.is_timestamp(column.type) and pa.types.is_timestamp(field.type)
+        if not (moment and column.type.tz) and not pa.types.is_large_string(column.type):
+            raise ContractError(f"rows to stage: {field.name} is {column.type}, not {field.type}")
+        return column.cast(field.type)
+    return column
 
 
 def _translated(error: Any, attempt: Attempt, conninfo: str) -> Exception:

@@ -1,0 +1,100 @@
+"""Migrations: idempotent, whole or not at all, and equal to the tables in the code."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Column, Integer, MetaData, Table
+
+from lockstep.errors import UsageError
+from lockstep.warehouse import tables
+from lockstep.warehouse.connect import engine
+from lockstep.warehouse.migrate import MIGRATIONS, upgrade
+
+
+@pytest.fixture
+def name() -> str:
+    return f"test_{uuid.uuid4().hex[:10]}"
+
+
+def test_a_second_time_changes_nothing(warehouse_settings, name):
+    first = upgrade(warehouse_settings, name)
+    assert (first.before, first.changed) == (None, True)
+    again = upgrade(warehouse_settings, name)
+    assert (again.before, again.after, again.changed) == (first.after, first.after, False)
+
+
+def test_all_at_once(warehouse_settings, name):
+    """Four workers start with a new release: one migrates, the others find it done."""
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: upgrade(warehouse_settings, name), range(4)))
+    assert sorted(f.changed for f in found) == [False, False, False, True]
+
+
+def test_without_the_scripts(warehouse_settings, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="migrations are not at") as error:
+        upgrade(warehouse_settings, name)
+    assert "repository's root" in str(error.value)
+
+
+def test_a_migration_that_fails_leaves_nothing(house, tmp_path):
+    scripts = tmp_path / "warehouse"
+    shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "0002_broken.py").write_text(
+        "from alembic import op\nrevision, down_revision = '0002', '0001'\n"
+        "def upgrade():\n"
+        "    op.execute('create table half_way (x int)')\n"
+        "    op.execute('create table half_way (x int)')\n"
+    )
+    with pytest.raises(Exception, match="half_way"):
+        upgrade(house.settings, house.use_case, scripts)
+    assert house.connect().execute("select to_regclass('half_way')").fetchone() == (None,)
+    assert not upgrade(house.settings, house.use_case).changed
+
+
+def differences(house, metadata: MetaData) -> list[object]:
+    """What separates the migrated schema from `metadata`."""
+
+    def ours(found: str | None, kind: str, parents: object) -> bool:
+        return kind != "table" or not str(found).startswith(("stage_", "predictions_batch_"))
+
+    engine_ = engine(house.settings, "owner", house.use_case)
+    try:
+        with engine_.connect() as connection:
+            context = MigrationContext.configure(
+                connection,
+                opts={
+                    "version_table": "schema_version",
+                    "include_name": ours,
+                    "compare_server_default": True,
+                },
+            )
+            return list(compare_metadata(context, metadata))
+    finally:
+        engine_.dispose()
+
+
+def test_the_tables_in_the_code_are_the_tables_of_the_migrations(fresh_house):
+    assert differences(fresh_house, tables.metadata) == []
+
+
+def test_a_table_that_no_migration_makes_is_found(fresh_house):
+    metadata = MetaData()
+    for table in tables.metadata.sorted_tables:
+        table.to_metadata(metadata)
+    Table("forgotten", metadata, Column("x", Integer))
+    metadata.tables["publish_log"].append_column(Column("forgotten", Integer))
+    assert len(differences(fresh_house, metadata)) == 2
+
+
+def test_partitioning_is_as_the_code_says(house):
+    conn = house.connect()
+    for table in (tables.predictions_batch, tables.predictions_stream):
+        found = conn.execute("select pg_get_partkeydef(%s::regclass)", (table.name,)).fetchone()
+        assert found == (table.dialect_options["postgresql"]["partition_by"],)
