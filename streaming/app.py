@@ -14,19 +14,21 @@ import gc
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import faust
 from faust.web import Request, View
 from mode import Service
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import generate_latest
 
-from lockstep.errors import LockstepError
+from lockstep.errors import LockstepError, UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from streaming.patience import patiently
@@ -100,9 +102,7 @@ def build(
     @app.page("/metrics")
     class Metrics(View):  # type: ignore[misc]
         async def get(self, request: Request) -> Any:
-            return self.bytes(
-                generate_latest(service.status.registry), content_type=CONTENT_TYPE_LATEST
-            )
+            return self.text(generate_latest(service.status.registry).decode())
 
     return app
 
@@ -115,8 +115,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=6066, help="of the pages, on loopback")
     parser.add_argument("--accept-loss", action="store_true")
     given = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level="INFO")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log.setLevel("INFO")
     try:
+        _require_free(given.port)
         settings, pipeline = Settings.load(), Pipeline.load(given.use_case)
         if given.topic:
             topics = replace(pipeline.topics, events=given.topic)
@@ -131,14 +133,32 @@ def main(arguments: list[str] | None = None) -> int:
     gc.set_threshold(100_000, 50, 50)
     with tempfile.TemporaryDirectory(prefix="lockstep-worker-") as datadir:
         app = build(service, settings, pipeline, given.port, datadir)
-        worker = faust.Worker(app, loglevel="WARNING", quiet=True, override_logging=False)
+        # Its standard output is for progress spinners only.
+        with Path(os.devnull).open("w") as nowhere:
+            return _run(service, faust.Worker(app, stdout=nowhere, override_logging=False))
+
+
+def _run(service: ScoringService, worker: Any) -> int:
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as done:
+        return int(done.code or 0) or int(service.failure is not None)
+    except LockstepError as error:
+        log.error("%s: %s", type(error).__name__, error)
+        return 1
+    return 0
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            worker.execute_from_commandline()
-        except SystemExit as done:
-            return int(done.code or 0) or int(service.failure is not None)
-        except LockstepError as error:
-            log.error("%s: %s", type(error).__name__, error)
-            return 1
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(
+                f"port {port} for the worker's pages is not free: {error.strerror}",
+                next="lockstep stream USE_CASE --port ANOTHER",
+            ) from None
 
 
 def _wait_for_kafka(service: ScoringService, settings: Settings, pipeline: Pipeline) -> None:

@@ -2,9 +2,8 @@
 
 The protocol, for each micro-batch:
 
-1. Produce its dead letters.
-2. Wait until Kafka has acknowledged everything produced so far: these dead letters, and the
-   scored events of the micro-batches before.
+1. Produce its dead letters, and wait until Kafka has acknowledged them.
+2. Look how far Kafka has acknowledged the scored events of the micro-batches before.
 3. One transaction: insert the rows, advance the offsets if they are still ours, note how far
    the scored topic is acknowledged.
 4. Produce the scored events: what was inserted, or what had been stored before.
@@ -47,6 +46,8 @@ log = logging.getLogger("lockstep.stream")
 _IDLE_S = 0.2
 """After this long without work, acknowledgements still open are waited for and noted."""
 _FLUSH_S = 1.0
+_MOST_UNACKNOWLEDGED = 16
+"""Micro-batches; a restart answers again what was not noted as acknowledged."""
 _DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
 
@@ -84,6 +85,9 @@ class Outlet:
         self._days: set[int] = set()
         self._sent: dict[int, int] = {}
         """Partition -> offset below which scored events are with the producer."""
+        self._acknowledged: dict[int, int] = {}
+        """The same, and Kafka has acknowledged them; not all of it is in the ledger yet."""
+        self._unacknowledged = 0
         self._refused: list[str] = []
         self.epochs: dict[int, int] = {}
         """Partition -> the epoch under which this worker owns it; kept by the scoring half."""
@@ -145,14 +149,25 @@ class Outlet:
 
     def _flushed(self) -> None:
         waiting = self._producer.flush(_FLUSH_S)
+        self._require_none_refused()
+        if waiting:
+            raise Unreachable(f"Kafka has not acknowledged {waiting} records")
+
+    def _note_acknowledged(self) -> None:
+        # Asking for a report on each record would cost as much as producing it.
+        self._producer.poll(0)
+        self._require_none_refused()
+        if not len(self._producer):
+            self._acknowledged.update(self._sent)
+            self._unacknowledged = 0
+
+    def _require_none_refused(self) -> None:
         if self._refused:
             raise Terminal(
                 f"Kafka refused {len(self._refused)} records, first {self._refused[0]}",
                 left="rows already written; their scored events are produced again at restart",
                 next="correct the topic's limits or rights, then start the worker again",
             )
-        if waiting:
-            raise Unreachable(f"Kafka has not acknowledged {waiting} records")
 
     def _run(self) -> None:
         while True:
@@ -187,10 +202,14 @@ class Outlet:
                     key=letter.message.key(),
                     headers=headers(letter),
                 )
+        if work.dead:
+            self.flush()
         # 2
-        self.flush()
+        if self._unacknowledged >= _MOST_UNACKNOWLEDGED:
+            self.flush()
+        self._note_acknowledged()
         # 3
-        batch = replace(batch, produced=dict(self._sent))
+        batch = replace(batch, produced=dict(self._acknowledged))
         copies = patiently(lambda: self._committed(batch), "warehouse", self._status, self._give_up)
         self._status.batch_seconds.observe(time.perf_counter() - work.taken_at)
         # 4
@@ -200,7 +219,7 @@ class Outlet:
         else:
             self._answer_new(batch, work.serving)
         self._sent.update({span.partition: span.next for span in batch.spans})
-        self._producer.poll(0)
+        self._unacknowledged += 1
         self._status.events.inc(len(batch.ids) + len(work.dead))
         self._status.scored.inc(len(batch.ids))
         self._status.dead.inc(len(work.dead))
@@ -229,13 +248,15 @@ class Outlet:
         if not self._sent:
             return
         self.flush()
+        self._note_acknowledged()
 
         def acknowledge() -> None:
             with self._reconnecting() as ledger:
-                ledger.acknowledge(self._sent, self.epochs)
+                ledger.acknowledge(self._acknowledged, dict(self.epochs))
 
         patiently(acknowledge, "warehouse", self._status, self._give_up)
         self._sent.clear()
+        self._acknowledged.clear()
 
     @contextmanager
     def _reconnecting(self) -> Iterator[Ledger]:
