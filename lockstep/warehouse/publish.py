@@ -24,9 +24,9 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from lockstep.errors import PublishRefused
+from lockstep.warehouse.attempts import Attempt, read_attempt
 from lockstep.warehouse.connect import answering
 from lockstep.warehouse.partitions import batch_day_table, is_attached, publish_table
-from lockstep.warehouse.staging import Attempt, read_attempt
 
 __all__ = ["APPROVALS_LOCK", "Current", "Published", "current", "publish"]
 

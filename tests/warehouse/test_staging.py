@@ -16,6 +16,7 @@ from house import DAY, A, B, scored
 from psycopg import sql
 
 from lockstep.errors import ContractError, Fenced, PublishRefused, Unreachable, UsageError
+from lockstep.warehouse.attempts import read_attempt
 from lockstep.warehouse.leftovers import clear_leftovers
 from lockstep.warehouse.publish import publish
 from lockstep.warehouse.staging import (
@@ -23,7 +24,6 @@ from lockstep.warehouse.staging import (
     finish_attempt,
     latest_attempt,
     publish_id,
-    read_attempt,
     stage,
 )
 

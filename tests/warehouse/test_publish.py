@@ -1,0 +1,375 @@
+"""Publishing a day: whole or not at all, by the right attempt, and no reader waits."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+
+import psycopg
+import pytest
+from house import A, B, House, scored
+from psycopg.errors import LockNotAvailable
+
+from lockstep.errors import PublishRefused, Transient
+from lockstep.warehouse import publish as publish_module
+from lockstep.warehouse.attempts import finish_attempt, read_attempt
+from lockstep.warehouse.partitions import batch_day_table, publish_table
+from lockstep.warehouse.publish import current, publish
+from lockstep.warehouse.staging import stage
+
+_days = iter(date(2013, 1, 1) + timedelta(days=n) for n in range(1000))
+
+
+@pytest.fixture
+def day() -> date:
+    """A day that no other test uses."""
+    return next(_days)
+
+
+def seen(conn: psycopg.Connection, day: date) -> tuple:
+    """What a reader of the view sees of a day: rows, lowest and highest score."""
+    return conn.execute(
+        "select count(*), min(score), max(score) from predictions where event_date = %s", (day,)
+    ).fetchone()
+
+
+def bytes_of(conn: psycopg.Connection, day: date) -> list[tuple]:
+    """Every row of a day with the file, the place and the transaction that wrote it."""
+    tables = conn.execute(
+        "select c.oid::regclass::text, c.relfilenode from pg_inherits i"
+        " join pg_class c on c.oid = i.inhrelid where i.inhparent = to_regclass(%s) order by 1",
+        (batch_day_table(day),),
+    ).fetchall()
+    rows = [
+        conn.execute(f"select ctid::text, xmin::text, t::text from {name} t order by ctid")
+        for name, _ in tables
+    ]
+    kept = conn.execute(
+        "select xmin::text, c::text from current_publish c where event_date = %s", (day,)
+    )
+    log = conn.execute(
+        "select xmin::text, l::text from publish_log l where event_date = %s order by attempt",
+        (day,),
+    )
+    return [*tables, *(r for found in rows for r in found), *kept, *log]
+
+
+def test_what_is_published_is_what_was_staged(house, day):
+    conn = house.connect()
+    attempt = house.staged(conn, day=day, rows=7)
+    assert seen(conn, day) == (0, None, None)
+    done = publish(conn, attempt)
+    assert (done.how, done.before, done.changed) == ("attached", None, True)
+    assert done.current.rows == 7
+    assert done.current.checksum == attempt.checksum
+    assert done.current.digest == A
+    assert current(conn, day) == done.current
+    assert seen(conn, day) == (7, 0.5, 0.5)
+    assert read_attempt(conn, attempt.number).state == "published"
+
+
+def test_again_it_changes_no_byte(house, day):
+    conn = house.connect()
+    house.published(conn, day=day)
+    before = bytes_of(conn, day)
+    for run_id in ("run", "another"):
+        attempt = house.staged(conn, day=day, run_id=run_id)
+        assert not attempt.needs_scoring
+        assert publish(conn, attempt).how == "unchanged"
+        # Airflow may run a task again whose end it did not see.
+        assert publish(conn, attempt).how == "unchanged"
+    assert bytes_of(conn, day) == before
+
+
+def test_scored_twice_at_the_same_time_it_is_published_once(house, day):
+    first, second = house.connect(), house.connect()
+    attempts = []
+    for conn in (first, second):  # both begin before either is published
+        attempts.append((conn, house.begin(conn, day=day)))
+    for conn, attempt in attempts:
+        stage(house.conninfo(), attempt, [scored(5, day=day)])
+        finish_attempt(conn, attempt)
+    assert publish(first, attempts[0][1]).how == "attached"
+    before = bytes_of(first, day)
+    assert publish(second, attempts[1][1]).how == "unchanged"
+    assert bytes_of(first, day) == before
+    assert first.execute(
+        "select to_regclass(%s)", (f"stage_{attempts[1][1].number}",)
+    ).fetchone() == (None,)
+
+
+def test_an_older_publish_comes_back_without_scoring(house, day):
+    conn = house.connect()
+    old = house.published(conn, day=day, inputs="old", score=0.25, rows=3)
+    house.published(conn, day=day, inputs="new", score=0.75, rows=4)
+    assert seen(conn, day) == (4, 0.75, 0.75)
+    rows_before = [row for row in bytes_of(conn, day) if len(row) == 3]
+    attempt = house.begin(conn, day=day, inputs="old", rows=3)
+    assert not attempt.needs_scoring
+    back = publish(conn, attempt)
+    assert (back.how, back.current.publish_id) == ("switched", old.current.publish_id)
+    assert back.current.checksum == old.current.checksum
+    assert seen(conn, day) == (3, 0.25, 0.25)
+    assert [row for row in bytes_of(conn, day) if len(row) == 3] == rows_before
+    assert conn.execute(
+        "select count(*) from publish_log where event_date = %s", (day,)
+    ).fetchone() == (3,)
+
+
+def test_a_lower_attempt_comes_too_late(house, day):
+    conn = house.connect()
+    slow = house.staged(conn, day=day, inputs="slow")
+    fast = house.staged(conn, day=day, inputs="fast")
+    publish(conn, fast)
+    before = bytes_of(conn, day)
+    with pytest.raises(PublishRefused, match=f"attempt {fast.number} was published") as refused:
+        publish(conn, slow)
+    assert "5 rows" in str(refused.value)
+    assert bytes_of(conn, day) == before
+
+
+def test_a_lower_attempt_is_also_late_when_the_higher_found_nothing_to_do(house, day):
+    conn = house.connect()
+    house.published(conn, day=day, inputs="now")
+    slow = house.staged(conn, day=day, inputs="before")
+    house.published(conn, day=day, inputs="now")  # looked later, and found the day as it should be
+    with pytest.raises(PublishRefused, match="came too late"):
+        publish(conn, slow)
+    assert current(conn, day).input_fingerprint == "now"
+
+
+def test_other_days_do_not_matter(house, day):
+    conn = house.connect()
+    waiting = house.staged(conn, day=day)
+    house.published(conn, day=next(_days))
+    assert publish(conn, waiting).how == "attached"
+
+
+def test_an_approval_that_moved_on_in_the_meantime(fresh_house, day):
+    conn = fresh_house.connect()
+    house = fresh_house
+    house.published(conn, day=day, inputs="before")
+    attempt = house.staged(conn, day=day, inputs="after")
+    house.approve(B, version=2)
+    before = bytes_of(conn, day)
+    with pytest.raises(PublishRefused) as refused:
+        publish(conn, attempt)
+    text = str(refused.value)
+    assert "version 1 (digest aaaaaaaaaaaa)" in text
+    assert "approval 2 names version 2 (digest bbbbbbbbbbbb)" in text
+    assert "run the day again" in text
+    assert bytes_of(conn, day) == before
+    # A new approval of the same digest changes nothing about who may publish.
+    house.approve(A)
+    house.approve(A)
+    assert publish(conn, attempt).how == "attached"
+
+
+def test_nothing_was_ever_approved(warehouse_settings, day):
+    from lockstep.warehouse import migrate
+
+    house = House(warehouse_settings, f"test_unapproved_{day:%j}")
+    migrate.upgrade(house.settings, house.use_case)
+    with house.connect() as conn:
+        attempt = house.staged(conn, day=day)
+        with pytest.raises(PublishRefused, match="nothing is approved"):
+            publish(conn, attempt)
+
+
+def test_an_approval_waits_for_a_publish_that_is_under_way(house, day):
+    conn, releaser = house.connect(), house.connect("releaser")
+    attempt = house.staged(conn, day=day)
+    tried: list[bool] = []
+
+    def at(step: str) -> None:
+        if step == "log":
+            with releaser.transaction():
+                tried.append(releaser.execute(
+                    f"select pg_try_advisory_xact_lock({publish_module.APPROVALS_LOCK})"
+                ).fetchone()[0])  # fmt: skip
+
+    publish(conn, attempt, at=at)
+    assert tried == [False]
+
+
+def test_attaching_reads_no_row(house, day):
+    """Postgres says itself that the checks spare it the scan; without them it does not."""
+    conn = house.connect()
+    attempt = house.staged(conn, day=day)
+    notices: list[str] = []
+    conn.add_notice_handler(lambda notice: notices.append(notice.message_primary or ""))
+    conn.execute("set client_min_messages = debug1")
+    publish(conn, attempt)
+    implied = "is implied by existing constraints"
+    assert any(implied in notice for notice in notices), notices
+    notices.clear()
+    conn.execute("set client_min_messages = debug1")
+    conn.execute(f"create table unchecked_{day:%j} (like predictions_batch)")
+    conn.execute(
+        f"alter table {batch_day_table(day)} attach partition unchecked_{day:%j}"
+        " for values in ('unchecked')"
+    )
+    assert not any(implied in notice for notice in notices)
+    conn.execute("reset client_min_messages")
+    # Its index is taken over, not built again.
+    assert conn.execute(
+        "select count(*) from pg_inherits where inhrelid = %s::regclass",
+        (f"stage_{attempt.number}_pkey",),
+    ).fetchone() == (1,)
+
+
+# ------------------------------------------------------------------------------- readers
+
+
+@pytest.fixture
+def reading(house, day):
+    """A published day, and an analyst in the middle of a REPEATABLE READ transaction on it."""
+    house.published(house.connect(), day=day, inputs="old", score=0.25, rows=50)
+    reader = house.connect("analyst")
+    reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with reader.transaction():
+        assert seen(reader, day) == (50, 0.25, 0.25)
+        yield reader
+
+
+def test_a_reader_neither_waits_nor_makes_wait(house, day, reading):
+    conn, another = house.connect(), house.connect("analyst")
+    reading.execute("set local statement_timeout = '2s'")
+    for session in (conn, another):
+        session.execute("set lock_timeout = '500ms'")
+    states: list[tuple] = []
+
+    def at(step: str) -> None:
+        # While the publish holds all its locks, old and new readers get through.
+        if step == "commit":
+            states.extend((seen(reading, day), seen(another, day)))
+
+    attempt = house.staged(conn, day=day, inputs="new", score=0.75, rows=60)
+    publish(conn, attempt, at=at)
+    assert states == [(50, 0.25, 0.25)] * 2
+    assert seen(reading, day) == (50, 0.25, 0.25)  # its snapshot, to its end
+    assert seen(another, day) == (60, 0.75, 0.75)
+
+
+def test_control_swapping_a_partition_waits_for_the_reader(house, day, reading):
+    """What is avoided: detach the old partition, attach the new one."""
+    conn = house.connect()
+    conn.execute("set lock_timeout = '200ms'")
+    old = publish_table(day, current(conn, day).publish_id)
+    with pytest.raises(LockNotAvailable):
+        conn.execute(f"alter table {batch_day_table(day)} detach partition {old}")
+    with pytest.raises(LockNotAvailable):
+        conn.execute(f"alter table {old} rename to out_of_the_way")
+
+
+def test_readers_see_one_publish_or_the_other(house, day):
+    conn = house.connect()
+    house.published(conn, day=day, inputs="0", score=0.0, rows=200)
+    stop, views, readers = threading.Event(), [], [house.connect("analyst") for _ in range(2)]
+
+    def read(reader: psycopg.Connection) -> None:
+        while not stop.is_set():
+            views.append(seen(reader, day))
+
+    with ThreadPoolExecutor(2) as pool:
+        reads = [pool.submit(read, reader) for reader in readers]
+        try:
+            for n in range(1, 9):
+                house.published(conn, day=day, inputs=str(n), score=n / 8, rows=200 + n)
+        finally:
+            stop.set()
+        for done in reads:
+            done.result()
+    assert {view[0] for view in views} <= set(range(200, 209))
+    torn = [view for view in views if (view[1], view[2]) != ((view[0] - 200) / 8,) * 2]
+    assert not torn
+    assert len(views) > 10
+
+
+def test_a_day_that_is_being_published_makes_the_other_wait_its_turn(house, day):
+    """Two publishes of a day come one after the other; the lower one is refused."""
+    low, high = house.connect(), house.connect()
+    first = house.staged(low, day=day, inputs="low")
+    second = house.staged(high, day=day, inputs="high")
+    entered, results = threading.Event(), []
+
+    def publish_low() -> None:
+        entered.wait(30)
+        try:
+            publish(low, first)
+        except PublishRefused as error:
+            results.append(error)
+
+    thread = threading.Thread(target=publish_low)
+    thread.start()
+    publish(high, second, at=lambda step: entered.set() if step == "attempt" else None)
+    thread.join(30)
+    assert len(results) == 1
+    assert current(high, day).publish_id == second.publish_id
+
+
+def test_a_lock_that_does_not_come_is_transient(house, day, monkeypatch):
+    conn, holder = house.connect(), house.connect()
+    attempt = house.staged(conn, day=day)
+    with holder.transaction():
+        holder.execute(f"select count(*) from {attempt.stage_table}")
+
+        def at(step: str) -> None:
+            if step == "lock":
+                conn.execute("set local lock_timeout = '100ms'")
+
+        with pytest.raises(Transient, match="lock timeout"):
+            publish(conn, attempt, at=at)
+    assert current(conn, day) is None
+    assert publish(conn, attempt).how == "attached"
+
+
+# ------------------------------------------------------------------------------- crashes
+
+_PUBLISHER = """
+import os, signal, sys
+from lockstep.warehouse.attempts import read_attempt
+from lockstep.warehouse.connect import open_connection
+from lockstep.warehouse.publish import publish
+info, number, fatal = sys.stdin.read().split("\\n")
+conn = open_connection(info, "x")
+publish(conn, read_attempt(conn, int(number)),
+        at=lambda step: os.kill(os.getpid(), signal.SIGKILL) if step == fatal else None)
+"""
+STEPS = ("lock", "attempt", "approval", "higher", "rows", "current", "log", "commit", "committed")
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_any_step(house, day, step):
+    conn = house.connect()
+    old = house.published(conn, day=day, inputs="old", score=0.25)
+    before = bytes_of(conn, day)
+    attempt = house.staged(conn, day=day, inputs="new", score=0.75, rows=6)
+    died = subprocess.run(
+        [sys.executable, "-c", _PUBLISHER],
+        input=f"{house.conninfo()}\n{attempt.number}\n{step}",
+        text=True,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL
+    if step == "committed":
+        assert seen(conn, day) == (6, 0.75, 0.75)
+        after = bytes_of(conn, day)
+        assert publish(conn, attempt).how == "unchanged"
+        assert bytes_of(conn, day) == after
+        return
+    # Whole as it was, and again works. Waiting for the dead one's locks is part of it.
+    assert current(conn, day) == old.current
+    assert bytes_of(conn, day) == before
+    assert publish(conn, attempt).how == "attached"
+    assert seen(conn, day) == (6, 0.75, 0.75)
+
+
+def test_every_step_is_one_that_was_killed(house, day):
+    conn, steps = house.connect(), []
+    publish(conn, house.staged(conn, day=day), at=steps.append)
+    assert tuple(steps) == STEPS
