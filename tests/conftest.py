@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lockstep.local import process
 from lockstep.local.home import Home, silent
 from lockstep.local.kafka import Kafka
 from lockstep.local.mlflow import Mlflow
 from lockstep.local.postgres import Postgres
+from lockstep.local.service import leftovers, stop, stragglers
 from lockstep.settings import Settings
 
 
@@ -25,9 +25,8 @@ def stack_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     home = Home(tmp_path_factory.mktemp("stack"))
     home.create()
     yield home
-    for record in home.run.glob("*.json"):
-        process.stop(home, record.stem)
-    assert not process.stragglers(home)
+    stop(home, leftovers(home))
+    assert not stragglers(home)
 
 
 @pytest.fixture(scope="session")

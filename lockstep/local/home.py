@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import ServiceFailed, UsageError
+from lockstep.local.loopback import port_is_free
 
-__all__ = ["Home", "Progress", "port_is_free", "silent", "write_atomically"]
+__all__ = ["Home", "Progress", "silent", "write_atomically"]
 
 Progress = Callable[[str, str], None]
 """Called with a part's name and what it is doing now. Must be safe to call from threads."""
@@ -84,6 +84,10 @@ class Home:
                 ports[name] = _free_port(set(ports.values()))
                 write_atomically(self.root / "ports.json", json.dumps(ports, indent=1))
             return int(ports[name])
+
+    def has_port(self, name: str) -> bool:
+        """Whether `port` would answer what was chosen before."""
+        return name in _read(self.root / "ports.json")
 
     def set_port(self, name: str, port: int) -> None:
         """Configure a port; 0 chooses a free one."""
@@ -159,17 +163,6 @@ def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
                 next="free some space, then lockstep up",
             ) from None
         raise
-
-
-def port_is_free(port: int) -> bool:
-    """Whether a server could listen on 127.0.0.1:`port` now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _free_port(taken: set[int]) -> int:

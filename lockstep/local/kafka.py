@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 import shutil
-import subprocess
 import uuid
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +13,11 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from lockstep.errors import ServiceFailed, UsageError
-from lockstep.local import process
-from lockstep.local.home import Home, Progress, port_is_free, write_atomically
+from lockstep.local.home import Home, Progress, write_atomically
 from lockstep.local.java import Java, find_java
 from lockstep.local.kafka_jars import class_path
+from lockstep.local.loopback import port_is_free
+from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
 from lockstep.pipeline import Pipeline
 
 __all__ = ["Kafka"]
@@ -72,7 +72,7 @@ class Kafka:
 
     def start(self, progress: Progress) -> bool:
         """Download, format and start whatever is not yet. False when it already ran."""
-        if process.running_pid(self.home, "kafka") is None:
+        if running_pid(self.home, "kafka") is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             java = find_java(self.home)
             classes = class_path(self.home, java, progress)
@@ -82,11 +82,11 @@ class Kafka:
                 self._format(java, classes)
         else:
             java, classes = None, ""
-        return process.start(self.home, self.service(java, classes), progress)
+        return start(self.home, [self.service(java, classes)], progress)
 
-    def service(self, java: Java | None = None, classes: str = "") -> process.Service:
-        """The broker process. Without `java` it can be watched and stopped, not started."""
-        return process.Service(
+    def service(self, java: Java | None = None, classes: str = "") -> Service:
+        """The broker service. Without `java` it can be watched and stopped, not started."""
+        return Service(
             name="kafka",
             command=[
                 str(java.executable if java else "java"),
@@ -101,7 +101,7 @@ class Kafka:
             ],
             ready=self.missing,
             ports={"kafka": self.port, "kafka-controller": self.controller_port},
-            env=process.base_environment(),
+            env=base_environment(),
             cwd=self.folder,
         )
 
@@ -175,22 +175,14 @@ class Kafka:
         shutil.rmtree(self.data, ignore_errors=True)
         self.data.mkdir(parents=True)
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        log = self.home.logs / "kafka-format.log"
-        tool = [str(java.executable), "-cp", classes, "kafka.tools.StorageTool", "format"]
-        with log.open("wb") as output:
-            done = subprocess.run(
-                [*tool, f"--cluster-id={cluster}", "-c", str(self.folder / "server.properties")],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=process.base_environment(),
-                cwd=self.folder,
-                check=False,
-            )
-        if done.returncode != 0:
+        command = [
+            *(str(java.executable), "-cp", classes, "kafka.tools.StorageTool", "format"),
+            *(f"--cluster-id={cluster}", "-c", str(self.folder / "server.properties")),
+        ]
+        if run(self.home, "kafka-format", command, base_environment(), cwd=self.folder) != 0:
+            log = self.home.logs / "kafka-format.log"
             raise ServiceFailed(
-                f"kafka: the log folder could not be formatted; the end of its log:\n"
-                f"{process.tail(log)}",
+                f"kafka: the log folder could not be formatted; the end of its log:\n{tail(log)}",
                 left=f"no data; the whole log in {log}",
                 next="lockstep up, when the reason is gone",
             )

@@ -6,13 +6,12 @@ import fcntl
 import importlib.util
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 from lockstep.errors import ServiceFailed, Unreachable
 from lockstep.local.home import Home, Progress
 from lockstep.local.java import Java
-from lockstep.local.process import base_environment, tail
+from lockstep.local.service import base_environment, run, tail
 
 __all__ = ["KAFKA_VERSION", "class_path"]
 
@@ -47,29 +46,16 @@ def _download(home: Home, java: Java, jars: Path, progress: Progress) -> None:
         if jars.is_dir():
             return
         progress("kafka", f"downloading Kafka {KAFKA_VERSION} (40 MB, once for each user)")
-        log = home.logs / "kafka-download.log"
-        with log.open("wb") as output:
-            done = subprocess.run(
-                [
-                    str(_pyspark() / "bin" / "spark-submit"),
-                    "--packages",
-                    ",".join(_PACKAGES),
-                    "--conf",
-                    f"spark.jars.ivy={work}",
-                    # Any program will do, and this one shows that the jars work.
-                    "--class",
-                    "kafka.tools.StorageTool",
-                    "spark-internal",
-                    "random-uuid",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env={**base_environment(), "JAVA_HOME": str(java.home)},
-                cwd=home.root,
-                check=False,
-            )
-        if done.returncode != 0 or not any((work / "jars").glob("*_kafka-server-*.jar")):
+        command = [
+            *(str(_pyspark() / "bin" / "spark-submit"), "--packages", ",".join(_PACKAGES)),
+            *("--conf", f"spark.jars.ivy={work}"),
+            # Any program will do, and this one shows that the jars work.
+            *("--class", "kafka.tools.StorageTool", "spark-internal", "random-uuid"),
+        ]
+        environment = {**base_environment(), "JAVA_HOME": str(java.home)}
+        code = run(home, "kafka-download", command, environment, cwd=home.root)
+        if code != 0 or not any((work / "jars").glob("*_kafka-server-*.jar")):
+            log = home.logs / "kafka-download.log"
             raise Unreachable(
                 f"Kafka {KAFKA_VERSION} could not be downloaded; the end of the resolver's log:\n"
                 f"{tail(log)}",

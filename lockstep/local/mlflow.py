@@ -6,9 +6,10 @@ import importlib.util
 import sys
 
 from lockstep.errors import ServiceFailed
-from lockstep.local import process
 from lockstep.local.home import Home, Progress
+from lockstep.local.loopback import http_missing
 from lockstep.local.postgres import Postgres
+from lockstep.local.service import Service, base_environment, start
 
 __all__ = ["Mlflow"]
 
@@ -32,12 +33,12 @@ class Mlflow:
         if importlib.util.find_spec("mlflow") is None:
             raise ServiceFailed("mlflow is not installed", next="uv sync --extra registry")
         self.folder.mkdir(parents=True, exist_ok=True)
-        return process.start(self.home, self.service(), progress)
+        return start(self.home, [self.service()], progress)
 
-    def service(self) -> process.Service:
-        """The server process."""
+    def service(self) -> Service:
+        """The server service."""
         database = self._postgres.url("mlflow", "mlflow")
-        return process.Service(
+        return Service(
             name="mlflow",
             command=[
                 *(sys.executable, "-m", "mlflow", "server"),
@@ -47,7 +48,7 @@ class Mlflow:
             ready=self.missing,
             ports={"mlflow": self.port},
             env={
-                **process.base_environment(),
+                **base_environment(),
                 # In the environment, not on the command line, which everybody can read.
                 "MLFLOW_BACKEND_STORE_URI": database.replace("postgresql:", "postgresql+psycopg:"),
                 "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -60,4 +61,4 @@ class Mlflow:
 
     def missing(self) -> str | None:
         """None when the server answers its health check, else its answer."""
-        return process.http_missing(f"{self.url}/health")
+        return http_missing(f"{self.url}/health")

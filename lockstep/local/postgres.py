@@ -12,7 +12,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from urllib.parse import quote
@@ -22,8 +21,9 @@ import psycopg
 from psycopg import sql
 
 from lockstep.errors import ServiceFailed
-from lockstep.local import process, unprivileged
+from lockstep.local import unprivileged
 from lockstep.local.home import Home, Progress, write_atomically
+from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
 
 __all__ = ["Postgres"]
 
@@ -53,17 +53,17 @@ class Postgres:
         if not (self.data / "PG_VERSION").is_file():
             progress("postgres", "creating the database cluster")
             self._create()
-        if process.running_pid(self.home, "postgres") is None:
+        if running_pid(self.home, "postgres") is None:
             self._remove_stale_lock()
-        started = process.start(self.home, self.service(), progress)
+        started = start(self.home, [self.service()], progress)
         finished = self.folder / "bootstrapped"
         if started or not finished.exists():
             self._bootstrap()
             finished.touch()
         return started
 
-    def service(self) -> process.Service:
-        """The server process."""
+    def service(self) -> Service:
+        """The server service."""
         options = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
@@ -77,12 +77,12 @@ class Postgres:
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         binary = _binaries(self.data) / "postgres"
-        return process.Service(
+        return Service(
             name="postgres",
             command=[*self._as_allowed(), str(binary), "-D", str(self.data), *arguments],
             ready=self.missing,
             ports={"postgres": self.port},
-            env=process.base_environment(),
+            env=base_environment(),
             cwd=self.data,
             # Fast shutdown: disconnect clients, do not wait for them.
             stop_signal=signal.SIGINT,
@@ -119,25 +119,16 @@ class Postgres:
             "--locale=C",
             "--no-instructions",
         ]
-        log = self.home.logs / "initdb.log"
         try:
-            with log.open("wb") as output:
-                done = subprocess.run(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env=process.base_environment(),
-                    cwd=unfinished,
-                    check=False,
-                )
+            code = run(self.home, "initdb", command, base_environment(), cwd=unfinished)
         finally:
             password.unlink(missing_ok=True)
-        if done.returncode != 0:
+        if code != 0:
+            log = self.home.logs / "initdb.log"
             shutil.rmtree(unfinished, ignore_errors=True)
             raise ServiceFailed(
                 f"postgres: the database cluster could not be created (initdb exited "
-                f"{done.returncode}); the end of its log:\n{process.tail(log)}",
+                f"{code}); the end of its log:\n{tail(log)}",
                 left=f"no data; the whole log in {log}",
                 next="lockstep up, when the reason is gone",
             )
