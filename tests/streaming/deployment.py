@@ -66,6 +66,14 @@ class Worker:
         except OSError:
             return None
 
+    def text(self, name: str) -> str | None:
+        try:
+            address = f"http://127.0.0.1:{self.port}/{name}"
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return None
+
     def ready(self) -> Worker:
         def is_ready() -> bool:
             assert self.process.poll() is None, self.log.read_text()[-4000:]
@@ -113,6 +121,22 @@ class Deployment:
         ]
         for future in self.admin.create_topics(topics).values():
             future.result()
+
+    def recreate_events_topic(self) -> None:
+        for future in self.admin.delete_topics([self.events]).values():
+            future.result()
+        until(lambda: self.events not in self.admin.list_topics(timeout=5).topics, "it is gone")
+
+        def create() -> bool:
+            [future] = self.admin.create_topics([NewTopic(self.events, PARTITIONS, 1)]).values()
+            return future.exception() is None
+
+        until(create, "it is there again")
+
+    def limit_batches(self, events: int) -> None:
+        """Smaller micro-batches, so that there is a middle to be killed in."""
+        path = self.folder / "models/flight_delay/pipeline.toml"
+        path.write_text(path.read_text().replace("max_batch = 2048", f"max_batch = {events}"))
 
     def worker(self, *flags: str, main: str = "streaming.app") -> Worker:
         worker = Worker(self, *flags, main=main)

@@ -1,0 +1,5 @@
+"""python -m lockstep.cli: the same as `lockstep`."""
+
+from lockstep.cli import main
+
+main()

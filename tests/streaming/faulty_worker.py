@@ -1,0 +1,83 @@
+"""A real worker that kills itself (SIGKILL) at a named point of its protocol.
+
+    FAULT=before-commit FAULT_AFTER=3 python -m tests.streaming.faulty_worker
+
+FAULT_AFTER micro-batches pass unharmed first.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+from lockstep.warehouse.ledger import Ledger
+from streaming import app
+from streaming.outlet import Outlet
+
+FAULT, AFTER = os.environ["FAULT"], int(os.environ["FAULT_AFTER"])
+passed = 0
+
+
+def due() -> bool:
+    global passed
+    passed += 1
+    return passed > AFTER
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def before_commit() -> None:
+    write = Ledger.write
+
+    def killed(self: Ledger, batch: Any) -> int:
+        if due():
+            # Inside the transaction, with its rows sent: nothing of it may be seen later.
+            execute = self._cursor.execute
+
+            def last(query: Any, *more: Any) -> Any:
+                result = execute(query, *more)
+                if "insert into predictions_stream" in query:
+                    die()
+                return result
+
+            self._cursor.execute = last  # type: ignore[method-assign]
+        return write(self, batch)
+
+    Ledger.write = killed  # type: ignore[method-assign]
+
+
+def after_commit() -> None:
+    answer = Outlet._answer_new
+
+    def killed(self: Outlet, *work: Any) -> None:
+        if due():
+            die()
+        answer(self, *work)
+
+    Outlet._answer_new = killed  # type: ignore[method-assign]
+
+
+def mid_answers() -> None:
+    produce = Outlet._produce
+
+    def killed(self: Outlet, *columns: Any) -> None:
+        if due():
+            partitions, keys, payloads = (list(column) for column in columns)
+            half = len(keys) // 2
+            produce(self, partitions[:half], keys[:half], payloads[:half])
+            self._producer.flush()
+            die()
+        produce(self, *columns)
+
+    Outlet._produce = killed  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    {"before-commit": before_commit, "after-commit": after_commit, "mid-answers": mid_answers}[
+        FAULT
+    ]()
+    sys.exit(app.main())

@@ -1,0 +1,70 @@
+"""A TCP proxy in front of Postgres that can be cut and mended, so that only one client notices."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+
+class Proxy:
+    """Forwards a free loopback port. `cut` breaks every connection and refuses new ones."""
+
+    def __init__(self, target: tuple[str, int], url: str) -> None:
+        self._target = target
+        self._open: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self._listener: socket.socket | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = make_conninfo(url, host="127.0.0.1", port=self._port)
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        known = conninfo_to_dict(url)
+        return cls((str(known["host"]), int(known["port"])), url)
+
+    def __enter__(self) -> Self:
+        self.mend()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+
+    def cut(self) -> None:
+        with self._lock:
+            sockets, self._open = self._open, []
+            if self._listener:
+                sockets.append(self._listener)
+                self._listener = None
+        for each in sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def mend(self) -> None:
+        if self._listener:
+            return
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(self._target)
+                with self._lock:
+                    self._open += [client, server]
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=_pump, args=pair, daemon=True).start()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)

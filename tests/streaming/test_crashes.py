@@ -1,0 +1,161 @@
+"""Kill -9 at each point of the protocol: nothing lost, nothing doubled, everything answered.
+
+Each point has its control, the usual way to write a worker, which must fail there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lockstep.warehouse.connect import connect
+from tests.streaming.deployment import Deployment, until
+
+EVENTS = 3000
+
+
+def verdict(sent: list[str], rows: list[str], answers: list[str]) -> dict[str, int]:
+    """Events without a row, rows beyond one an event, events without an answer."""
+    counted = Counter(rows)
+    return {
+        "lost": len(set(sent) - set(rows)),
+        "doubled": sum(counted.values()) - len(counted),
+        "unanswered": len(set(sent) - set(answers)),
+    }
+
+
+NOTHING_WRONG = {"lost": 0, "doubled": 0, "unanswered": 0}
+
+
+@pytest.mark.parametrize("fault", ["before-commit", "after-commit", "mid-answers"])
+def test_a_killed_worker_loses_and_doubles_nothing(
+    deployment: Deployment, events: Any, fault: str
+) -> None:
+    sent = events(EVENTS)
+    deployment.limit_batches(200)
+    deployment.send(sent)
+    deployment.environment |= {"FAULT": fault, "FAULT_AFTER": "3"}
+    code, log = deployment.worker(main="tests.streaming.faulty_worker").end()
+    assert code == -signal.SIGKILL, log
+    assert 0 < deployment.settled() < EVENTS
+
+    deployment.worker()
+    until(lambda: deployment.settled() == EVENTS, "every event is settled")
+    assert deployment.workers[-1].drain() == 0
+    rows = [row[0] for row in deployment.rows()]
+    answers = deployment.answers()
+    assert verdict([key for key, _ in sent], rows, [a["event_id"] for a in answers]) == (
+        NOTHING_WRONG
+    )
+    stored = {row[0]: (row[1], row[2]) for row in deployment.rows()}
+    for answer in answers:
+        assert _bits(answer["score"], answer["margin"]) == _bits(*stored[answer["event_id"]])
+
+
+def _bits(*values: float) -> bytes:
+    return np.array(values, np.float32).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("fault", "order", "wrong"),
+    [
+        ("before-commit", "first", "lost"),
+        ("after-commit", "last", "doubled"),
+        ("mid-answers", "first", "unanswered"),
+    ],
+)
+def test_control_an_unprotected_worker_fails_there(
+    deployment: Deployment, events: Any, fault: str, order: str, wrong: str
+) -> None:
+    sent = events(EVENTS)
+    deployment.send(sent)
+    deployment.environment |= {"ORDER": order, "FAULT": fault, "FAULT_AFTER": "3"}
+    code, log = deployment.worker(main="tests.streaming.unprotected_worker").end()
+    assert code == -signal.SIGKILL, log
+    del deployment.environment["FAULT"]
+    last = sent[-1][0]
+    deployment.worker(main="tests.streaming.unprotected_worker")
+    table = deployment.events.replace(".", "_")
+    with closing(connect(deployment.settings, "scorer", "flight_delay")) as connection:
+        connection.autocommit = True
+
+        def rows() -> list[str]:
+            return [r[0] for r in connection.execute(f'select event_id from "{table}"').fetchall()]
+
+        deployment.send([("end", b'{"event_id": "end"}')] * 40)
+        until(lambda: rows().count("end") >= 40, f"everything after {last} was read")
+        found = verdict(
+            [key for key, _ in sent],
+            [name for name in rows() if name != "end"],
+            [a["event_id"] for a in deployment.answers()],
+        )
+    assert found[wrong] > 0, found
+
+
+def test_kill_9_in_mid_replay(deployment: Deployment, events: Any) -> None:
+    """At whatever point the worker happens to be."""
+    sent = events(20_000)
+    deployment.limit_batches(500)
+    deployment.send(sent)
+    worker = deployment.worker()
+    until(lambda: deployment.settled() > 2_000, "some events are settled")
+    worker.kill()
+    assert deployment.settled() < len(sent)
+    deployment.worker()
+    until(lambda: deployment.settled() == len(sent), "every event is settled")
+    assert deployment.workers[-1].drain() == 0
+    assert verdict(
+        [key for key, _ in sent],
+        [row[0] for row in deployment.rows()],
+        [a["event_id"] for a in deployment.answers()],
+    ) == (NOTHING_WRONG)
+
+
+def test_a_worker_that_froze_cannot_write_when_it_wakes(
+    deployment: Deployment, events: Any
+) -> None:
+    """A zombie: stopped in the middle, replaced, and woken again."""
+    sent = events(6_000)
+    deployment.limit_batches(100)
+    zombie = deployment.worker().ready()
+    deployment.send(sent[:3_000])
+    until(lambda: deployment.settled() > 200, "the first worker is at work")
+    os.kill(zombie.process.pid, signal.SIGSTOP)
+    deployment.worker()
+    deployment.send(sent[3_000:])
+    until(lambda: deployment.settled() == len(sent), "the successor settles everything")
+    os.kill(zombie.process.pid, signal.SIGCONT)
+    more = [(f"late-{key}", value.replace(b'"e', b'"late-e')) for key, value in events(500)]
+    deployment.send(more)
+    until(lambda: deployment.settled() == len(sent) + len(more), "the late events are settled")
+    names = [key for key, _ in sent + more]
+    rows = [row[0] for row in deployment.rows()]
+    assert Counter(rows) == Counter(names)
+    for worker in deployment.workers:
+        if worker.process.poll() is None:
+            worker.drain()
+    assert not set(names) - {a["event_id"] for a in deployment.answers()}
+
+
+def test_two_workers_share_and_hand_over(deployment: Deployment, events: Any) -> None:
+    sent = events(12_000)
+    deployment.limit_batches(200)
+    first = deployment.worker().ready()
+    deployment.send(sent[:6_000])
+    second = deployment.worker().ready()
+    until(lambda: (second.page("health") or {}).get("partitions"), "the second has a partition")
+    deployment.send(sent[6_000:])
+    assert first.drain() == 0
+    until(lambda: deployment.settled() == len(sent), "every event is settled")
+    assert second.drain() == 0
+    assert verdict(
+        [key for key, _ in sent],
+        [row[0] for row in deployment.rows()],
+        [a["event_id"] for a in deployment.answers()],
+    ) == (NOTHING_WRONG)

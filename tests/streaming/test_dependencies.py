@@ -1,0 +1,92 @@
+"""A dependency that is away at start or in the middle: wait, say so, lose nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+from tests.streaming.deployment import Deployment, until
+from tests.streaming.proxy import Proxy
+
+
+def test_the_warehouse_goes_away_and_comes_back(deployment: Deployment, events: Any) -> None:
+    with Proxy.of(deployment.settings.url("scorer")) as proxy:
+        deployment.environment["LOCKSTEP_SCORER_URL"] = proxy.url
+        deployment.limit_batches(100)
+        worker = deployment.worker().ready()
+        sent = events(4_000)
+        deployment.send(sent[:2_000])
+        until(lambda: deployment.settled() > 200, "some events are settled")
+        proxy.cut()
+        deployment.send(sent[2_000:])
+        page = until(
+            lambda: (p := worker.page("ready")) and not p["ready"] and p, "the worker is not ready"
+        )
+        assert page["conditions"]["warehouse"].startswith("waiting")
+        settled = deployment.settled()
+        assert settled < len(sent)
+        proxy.mend()
+        until(lambda: deployment.settled() == len(sent), "every event is settled")
+        worker.ready()
+        assert worker.drain() == 0
+    assert Counter(row[0] for row in deployment.rows()) == Counter(key for key, _ in sent)
+    assert {a["event_id"] for a in deployment.answers()} == {key for key, _ in sent}
+
+
+def test_the_warehouse_is_away_at_start(deployment: Deployment, events: Any) -> None:
+    with Proxy.of(deployment.settings.url("scorer")) as proxy:
+        proxy.cut()
+        deployment.environment["LOCKSTEP_SCORER_URL"] = proxy.url
+        worker = deployment.worker()
+        page = until(
+            lambda: (
+                (p := worker.page("ready"))
+                and str(p["conditions"]["model"]).startswith("waiting")
+                and p
+            ),
+            "the worker says that it waits",
+        )
+        assert not page["ready"]
+        assert "does not answer" in page["conditions"]["model"]
+        proxy.mend()
+        worker.ready()
+        deployment.send(events(20))
+        until(lambda: deployment.settled() == 20, "every event is settled")
+        assert worker.drain() == 0
+
+
+def test_a_worker_that_waits_can_be_stopped(deployment: Deployment) -> None:
+    with Proxy.of(deployment.settings.url("scorer")) as proxy:
+        proxy.cut()
+        deployment.environment["LOCKSTEP_SCORER_URL"] = proxy.url
+        worker = deployment.worker()
+        until(lambda: worker.page("ready"), "its pages are there")
+        assert worker.drain() == 1
+    log = worker.log.read_text()
+    assert "left behind" in log
+    assert "next: lockstep status" in log
+
+
+def test_the_broker_freezes_and_comes_back(
+    deployment: Deployment, events: Any, broker_pid: int
+) -> None:
+    deployment.limit_batches(100)
+    worker = deployment.worker().ready()
+    sent = events(3_000)
+    deployment.send(sent)
+    until(lambda: deployment.settled() > 200, "some events are settled")
+    os.kill(broker_pid, signal.SIGSTOP)
+    try:
+        until(
+            lambda: (p := worker.page("ready")) and not p["ready"],
+            "the worker notices",
+        )
+    finally:
+        os.kill(broker_pid, signal.SIGCONT)
+    until(lambda: deployment.settled() == len(sent), "every event is settled")
+    worker.ready()
+    assert worker.drain() == 0
+    assert Counter(row[0] for row in deployment.rows()) == Counter(key for key, _ in sent)
+    assert {a["event_id"] for a in deployment.answers()} == {key for key, _ in sent}

@@ -1,0 +1,110 @@
+"""Starting, stopping, following approvals, and refusing to go on where events were lost."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from typing import Any
+
+from tests.streaming.deployment import REPOSITORY, Deployment, until
+
+
+def test_sigterm_drains(deployment: Deployment, events: Any) -> None:
+    """What was scored is written and answered, and the ledger knows it; exit code 0."""
+    deployment.limit_batches(100)
+    worker = deployment.worker().ready()
+    deployment.send(events(5_000))
+    until(lambda: deployment.settled() > 300, "some events are settled")
+    assert worker.drain() == 0
+    settled = deployment.settled()
+    assert len(deployment.rows()) == settled == len(deployment.answers())
+    assert all(produced == following for _, following, produced in deployment.offsets())
+
+
+def test_it_scores_where_models_cannot_be_imported(deployment: Deployment, events: Any) -> None:
+    hidden = "import sys; sys.modules['models'] = None"
+    run = "from streaming.app import main; sys.exit(main(sys.argv[1:]))"
+    (deployment.folder / "hidden.py").write_text(f"{hidden}; {run}\n")
+    worker = deployment.worker(main="hidden").ready()
+    sent = events(50)
+    deployment.send(sent)
+    until(lambda: deployment.settled() == len(sent), "every event is settled")
+    assert worker.drain() == 0
+    assert len(deployment.rows()) == len(sent)
+
+
+def test_it_follows_an_approval(deployment: Deployment, events: Any, approve_other: Any) -> None:
+    """A newer approval takes over between micro-batches; each row leads to its own."""
+    worker = deployment.worker().ready()
+    before, after = events(40)[:20], events(40)[20:]
+    deployment.send(before)
+    until(lambda: deployment.settled() == 20, "the first events are settled")
+    digest = approve_other()
+    until(
+        lambda: (worker.page("health") or {})["serving"]["model_digest"] == digest,
+        "the worker serves the newly approved digest",
+    )
+    deployment.send(after)
+    until(lambda: deployment.settled() == 40, "the other events are settled")
+    assert worker.drain() == 0
+    digests = {row[0]: row[6] for row in deployment.rows()}
+    assert {digests[key] for key, _ in after} == {digest}
+    assert digest not in {digests[key] for key, _ in before}
+
+
+def test_a_recreated_topic_stops_it(deployment: Deployment, events: Any) -> None:
+    worker = deployment.worker().ready()
+    deployment.send(events(50))
+    until(lambda: deployment.settled() == 50, "every event is settled")
+    assert worker.drain() == 0
+    deployment.recreate_events_topic()
+    code, log = deployment.worker().end()
+    assert code == 1
+    assert "was recreated" in log
+    assert "--accept-loss" in log
+    accepting = deployment.worker("--accept-loss").ready()
+    later = [(f"n-{key}", value.replace(b'"e', b'"n-e')) for key, value in events(30)]
+    deployment.send(later)
+    until(lambda: len(deployment.rows()) == 80, "the new events are scored")
+    assert accepting.drain() == 0
+
+
+def test_a_missing_topic_is_named(deployment: Deployment) -> None:
+    code, log = deployment.worker("--topic", "no-such-topic").end()
+    assert code == 1
+    assert "topic no-such-topic does not exist" in log
+    assert "next: lockstep up" in log
+
+
+def test_a_port_in_use_is_named(deployment: Deployment) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        code, log = deployment.worker("--port", str(port)).end()
+    assert code == 1
+    assert f"port {port}" in log
+    assert "next: lockstep stream" in log
+
+
+def test_an_unknown_use_case_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lockstep.cli", "stream", "no_such_case"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "there is no use case 'no_such_case' (known: flight_delay" in done.stderr
+
+
+def test_metrics_are_served(deployment: Deployment, events: Any) -> None:
+    worker = deployment.worker().ready()
+    deployment.send([*events(10), ("bad", b"rubbish")])
+    until(lambda: deployment.settled() == 11, "every event is settled")
+    text = until(lambda: worker.text("metrics"), "metrics")
+    assert "lockstep_scored_total 10.0" in text
+    assert "lockstep_dead_letters_total 1.0" in text
+    assert "lockstep_ready 1.0" in text
+    assert worker.drain() == 0
