@@ -1,0 +1,77 @@
+# Everything that a developer types. `make` alone lists the targets.
+#
+# It needs make and Python 3.11. uv is taken from PATH or put into .tools/, packages go into
+# .venv/, the local stack into .lockstep/.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+.PHONY: help demo test lint format up down status bench faults sync clean
+
+BIN := .venv/bin
+# The environment is in step with the lock file when this file is newer than both.
+SYNCED := .venv/.synced
+UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
+UV_VERSION := >=0.11,<1
+BENCHMARKS = $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)) \
+  $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py))
+
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(SYNCED) ## everything, on real flights: train, approve, score by Airflow and by Kafka, compare
+	@$(BIN)/python -m models.flight_delay.demo
+
+test: lint ## lint, then the tests, against real services that the test session starts
+	@$(BIN)/python -m pytest
+
+lint: $(SYNCED) ## format, style, layers, types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports
+	@$(BIN)/mypy
+
+format: $(SYNCED) ## write the format and the safe corrections into the files
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+up: $(SYNCED) ## start the local stack: Postgres, Kafka, MLflow, Airflow
+	@$(BIN)/lockstep up
+
+down: ## stop the local stack and whatever it has started
+	@if [ -x $(BIN)/lockstep ]; then $(BIN)/lockstep down; fi
+
+status: $(SYNCED) ## what each service of the local stack is doing
+	@$(BIN)/lockstep status
+
+bench: $(SYNCED) ## all benchmarks, the quick way
+	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --quick; done
+
+faults: $(SYNCED) ## the long fault suite: kill, freeze and cut off, and count what was lost
+	@$(BIN)/python -m pytest -m faults -rA
+
+sync: $(SYNCED) ## install the locked packages into .venv/
+
+clean: down ## remove what make and the stack have made, the lake and the models too
+	rm -rf .venv .tools .lockstep
+
+$(SYNCED): pyproject.toml uv.lock | $(UV)
+	@echo "installing the locked packages into .venv/"
+	@$(UV) sync --locked --all-extras --python 3.11
+	@touch $@
+
+# venv needs a package of its own on Debian; pip alone will do as well.
+.tools/bin/uv:
+	@python=$$(command -v python3.11 || command -v python3 || true); \
+	if [ -z "$$python" ]; then \
+	  echo "make: there is no python3 on PATH. next: install Python 3.11" >&2; exit 1; fi; \
+	mkdir -p .tools; \
+	echo "uv is not installed: getting it into .tools/"; \
+	if "$$python" -m venv .tools >.tools/uv.log 2>&1 \
+	  && .tools/bin/python -m pip install --quiet 'uv$(UV_VERSION)' >>.tools/uv.log 2>&1; then :; \
+	elif "$$python" -m pip install --quiet --target .tools/pip 'uv$(UV_VERSION)' >>.tools/uv.log 2>&1; then \
+	  mkdir -p .tools/bin; ln -sf ../pip/bin/uv .tools/bin/uv; \
+	else \
+	  tail -n 5 .tools/uv.log >&2; \
+	  echo "make: uv could not be installed with $$python (log: .tools/uv.log)." >&2; \
+	  echo "next: install uv yourself so that it is on PATH, or python3-venv, then make again" >&2; \
+	  exit 1; \
+	fi
