@@ -1,0 +1,199 @@
+"""Features and booster in, one certified .onnx file out. There is no other way to make one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, StringStringEntryProto
+
+from lockstep.compiled_model import CompiledModel, digest_of, open_model
+from lockstep.compiled_model.golden import record_golden
+from lockstep.compiled_model.manifest import (
+    FORMAT,
+    MANIFEST_KEY,
+    Golden,
+    Manifest,
+    Training,
+    Window,
+    encode,
+)
+from lockstep.compiled_model.sealing import seal
+from lockstep.compiled_model.session import open_session
+from lockstep.compiling.edges import edge_columns, edge_matrix
+from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
+from lockstep.compiling.graph import MATRIX, Traced
+from lockstep.compiling.parity import (
+    SCORE_BOUND,
+    Answers,
+    Certificate,
+    RowSet,
+    certify,
+)
+from lockstep.contracts import Columns, Contract, model_inputs
+
+__all__ = ["Compiled", "Matrix", "compile_model", "native_answers", "row_sets"]
+
+_EDGE_ROWS = 20_000
+_GOLDEN_SEEN = 32
+_GOLDEN_EDGES = 32
+_CHUNK = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A compiled model that has its certificate."""
+
+    model: CompiledModel
+    certificate: Certificate
+
+
+class Matrix:
+    """The features graph on its own: what the estimator is trained on, and certified with."""
+
+    def __init__(self, traced: Traced) -> None:
+        graph = traced.build({MATRIX: traced.matrix})
+        self.names = tuple(wanted.name for wanted in traced.inputs)
+        self._session = open_session(graph.SerializeToString(deterministic=True))
+
+    def read(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """float32[rows, features] of raw columns."""
+        feed = model_inputs(columns, self.names)
+        rows = len(feed[self.names[0]])
+        parts = [
+            self._session.run([MATRIX], {k: v[start : start + _CHUNK] for k, v in feed.items()})[0]
+            for start in range(0, max(rows, 1), _CHUNK)
+        ]
+        return np.concatenate(parts)
+
+
+def compile_model(
+    *,
+    use_case: str,
+    contract: Contract,
+    traced: Traced,
+    booster: Any,
+    validation: Columns,
+    training: Training,
+    versions: dict[str, str],
+    fingerprints: dict[str, str],
+    windows: Sequence[Window] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Compiled:
+    """Compile an xgboost.Booster, open the result as every scorer will, and certify it.
+
+    `validation` are raw columns that were not trained on. Raises ModelRefused when the compiled
+    model differs from the native one in any way that it may not, UsageError for an estimator
+    that cannot be compiled.
+    """
+    forest = read_forest(booster)
+    margin, score = margin_and_score(traced.matrix, forest)
+    graph = traced.build({"score": score, "margin": margin})
+    manifest = Manifest(
+        format=FORMAT,
+        use_case=use_case,
+        contract=dict(contract.document),
+        inputs=traced.inputs,
+        windows=tuple(windows),
+        features=traced.names,
+        estimator=forest.estimator,
+        training=training,
+        golden=_golden(graph, contract, traced, forest, validation),
+        score_bound=SCORE_BOUND,
+        versions=versions,
+        fingerprints=fingerprints,
+    )
+    data = _serialise(graph, manifest)
+    digest = digest_of(data)
+    progress("open the file as a scorer will")
+    model = open_model(data, digest=digest)
+    certificate = certify(
+        digest,
+        use_case,
+        row_sets(model, Matrix(traced), forest, booster, validation),
+        golden_rows=len(manifest.golden.margin),
+        versions=versions,
+        progress=progress,
+    )
+    return Compiled(model, certificate)
+
+
+def row_sets(
+    model: CompiledModel, matrix: Matrix, forest: Forest, booster: Any, validation: Columns
+) -> list[RowSet]:
+    """What a certificate compares: recorded events, edge events, and edges of the features."""
+    sets = []
+    edges = edge_columns(
+        model.contract, model.manifest.inputs, forest, _some(validation, _CHUNK), _EDGE_ROWS
+    )
+    for name, columns in (("validation", validation), ("edge_events", edges)):
+        feed = model_inputs(columns, model.input_names)
+        native = native_answers(booster, matrix.read(columns))
+        sets.append(RowSet(name, len(native[0]), native, _Answering(model.session, feed)))
+    features = edge_matrix(forest, _EDGE_ROWS)
+    session = _estimator_session(forest)
+    native = native_answers(booster, features)
+    answering = _Answering(session, {MATRIX: features})
+    return [*sets, RowSet("edge_features", len(features), native, answering)]
+
+
+def native_answers(booster: Any, matrix: np.ndarray[Any, Any]) -> Answers:
+    """XGBoost's own scores and margins. inplace_predict, because a DMatrix refuses infinity."""
+    score = booster.inplace_predict(matrix, predict_type="value", missing=np.nan)
+    margin = booster.inplace_predict(matrix, predict_type="margin", missing=np.nan)
+    return score.astype(np.float32, copy=False), margin.astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True)
+class _Answering:
+    session: Any
+    feed: Mapping[str, Any]
+
+    def __call__(self, rows: slice) -> Answers:
+        part = {name: column[rows] for name, column in self.feed.items()}
+        score, margin = self.session.run(["score", "margin"], part)
+        return score, margin
+
+
+def _estimator_session(forest: Forest) -> Any:
+    import spox
+
+    matrix = spox.argument(spox.Tensor(np.float32, ("N", forest.features)))
+    margin, score = margin_and_score(matrix, forest)
+    graph = spox.build({MATRIX: matrix}, {"score": score, "margin": margin})
+    return open_session(graph.SerializeToString(deterministic=True))
+
+
+def _golden(
+    graph: ModelProto, contract: Contract, traced: Traced, forest: Forest, validation: Columns
+) -> Golden:
+    """Recorded events, then edge events; values of sensitive fields are made up in both."""
+    edges = edge_columns(contract, traced.inputs, forest, _some(validation, _CHUNK), _CHUNK)
+    seen = _some(validation, _GOLDEN_SEEN)
+    columns = {}
+    for wanted in traced.inputs:
+        invented = edges[wanted.name]
+        recorded = seen[wanted.name]
+        if contract.by_name[wanted.name].sensitive:
+            recorded = invented[-len(recorded) :]
+        columns[wanted.name] = np.concatenate([recorded, invented[:_GOLDEN_EDGES]])
+    session = open_session(graph.SerializeToString(deterministic=True))
+    score, margin = session.run(["score", "margin"], model_inputs(columns, columns))
+    return record_golden(columns, np.empty((len(margin), 0), np.float32), margin, score)
+
+
+def _some(columns: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Up to `rows` rows, evenly spread."""
+    total = len(next(iter(columns.values())))
+    index = np.unique(np.linspace(0, total - 1, min(rows, total)).astype(np.int64))
+    return {name: column[index] for name, column in columns.items()}
+
+
+def _serialise(graph: ModelProto, manifest: Manifest) -> bytes:
+    model = ModelProto()
+    model.CopyFrom(graph)
+    del model.metadata_props[:]
+    model.metadata_props.append(StringStringEntryProto(key=MANIFEST_KEY, value=encode(manifest)))
+    return seal(model.SerializeToString(deterministic=True))

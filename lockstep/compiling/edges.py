@@ -1,0 +1,75 @@
+"""Rows that nobody recorded but that a model must answer the same everywhere.
+
+Null, NaN, both infinities, negative zero, the smallest and the largest floats, categories that
+training never saw, the contract's bounds, and every threshold of the trees with the floats next
+to it. Drawn with a fixed seed: the same model gets the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lockstep.compiled_model.manifest import Input
+from lockstep.compiling.estimator import Forest
+from lockstep.contracts import Columns, Contract, Field
+
+__all__ = ["edge_columns", "edge_matrix"]
+
+_SEED = 20130101
+_SPECIAL = (
+    *(np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1.1754944e-38),
+    *(3.4028235e38, -3.4028235e38, 16777217.0),
+)
+_UNSEEN = ("", "?", "\u00e9\u00df\u4e2d", "a" * 40)
+
+
+def edge_columns(
+    contract: Contract, inputs: Sequence[Input], forest: Forest, seen: Columns, rows: int
+) -> dict[str, np.ndarray[Any, Any]]:
+    """`rows` events at the edges. `seen` are recorded events, whose categories are drawn too."""
+    draw = np.random.default_rng(_SEED)
+    near = _neighbours(np.array(forest.threshold, np.float32))
+    found = {}
+    for wanted in inputs:
+        field = contract.by_name[wanted.name]
+        values: Any
+        if field.kind == "string":
+            known = [] if field.sensitive else sorted(set(seen[field.name].tolist()))
+            values = np.array([*_UNSEEN, *field.enum, *known], object)
+        elif field.kind == "number":
+            values = np.concatenate([_SPECIAL, _bounds(field), near]).astype(np.float64)
+        else:
+            values = np.concatenate([_bounds(field).astype(np.int64), seen[field.name]])
+        found[field.name] = values[draw.integers(0, len(values), rows)]
+        if field.kind == "number":
+            # Half of the numbers special: otherwise the many thresholds leave them no room.
+            half = np.flatnonzero(draw.random(rows) < 0.5)
+            found[field.name][half] = draw.choice(np.array(_SPECIAL), len(half))
+    return found
+
+
+def edge_matrix(forest: Forest, rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """float32[rows, features]: each feature at its own thresholds, their neighbours, and beyond."""
+    draw = np.random.default_rng(_SEED)
+    feature, threshold = np.array(forest.feature), np.array(forest.threshold, np.float32)
+    matrix = np.empty((rows, forest.features), np.float32)
+    for position in range(forest.features):
+        own = _neighbours(threshold[feature == position])
+        values = np.concatenate([own, np.array(_SPECIAL, np.float32)])
+        matrix[:, position] = values[draw.integers(0, len(values), rows)]
+        missing = draw.random(rows) < 0.1
+        matrix[missing, position] = np.nan
+    return matrix
+
+
+def _neighbours(thresholds: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    own = np.unique(thresholds)
+    up, down = np.float32(np.inf), np.float32(-np.inf)
+    return np.concatenate([own, np.nextafter(own, up), np.nextafter(own, down)])
+
+
+def _bounds(field: Field) -> np.ndarray[Any, Any]:
+    return np.array([field.minimum, field.maximum], np.float64)

@@ -1,0 +1,163 @@
+"""XGBoost's trees as an ONNX TreeEnsemble that adds the same float32 numbers in the same order.
+
+XGBoost answers ((base + leaf of tree 0) + leaf of tree 1) + ... in float32. ONNX Runtime, on
+one thread, adds leaves in the order of the trees, so the base margin is added to the leaves of
+the first tree beforehand. The base margin of a `binary:` objective is the logit of the base
+score: taken in float64 and rounded once, for in float32 it is one bit off for some models.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import spox.opset.ai.onnx.ml.v5 as ml
+import spox.opset.ai.onnx.v21 as op
+from spox import Var
+
+from lockstep.compiled_model.manifest import Estimator
+from lockstep.errors import UsageError
+
+__all__ = ["Forest", "margin_and_score", "read_forest"]
+
+_LINKS = {"binary:logistic": "logistic", "reg:squarederror": "identity"}
+_SUM = 1
+_BRANCH_LT = 1
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A booster's trees: nodes of all trees in one list, leaves in another."""
+
+    estimator: Estimator
+    features: int
+    roots: list[int] = field(repr=False)
+    feature: list[int] = field(repr=False)
+    threshold: list[float] = field(repr=False)
+    missing_left: list[int] = field(repr=False)
+    left: list[int] = field(repr=False)
+    """Number of the node, or of the leaf where left_leaf is 1. The same for right."""
+    left_leaf: list[int] = field(repr=False)
+    right: list[int] = field(repr=False)
+    right_leaf: list[int] = field(repr=False)
+    leaf: list[float] = field(repr=False)
+
+
+def read_forest(booster: Any) -> Forest:
+    """The trees of an xgboost.Booster. Raises UsageError for what cannot be converted exactly."""
+    learner = json.loads(bytes(booster.save_raw("json")))["learner"]
+    objective = learner["objective"]["name"]
+    if objective not in _LINKS:
+        raise UsageError(
+            f"the objective {objective!r} cannot be compiled (can be: {', '.join(_LINKS)})"
+        )
+    if learner["gradient_booster"]["name"] != "gbtree":
+        raise UsageError(
+            f"the booster {learner['gradient_booster']['name']!r} cannot be compiled exactly"
+            " (can be: gbtree)"
+        )
+    trees = learner["gradient_booster"]["model"]["trees"]
+    if not trees:
+        raise UsageError("the booster has no trees")
+    builder = _Builder(_base_margin(learner, objective))
+    for tree in trees:
+        builder.add(tree)
+    estimator = Estimator(
+        kind="xgboost",
+        objective=objective,
+        link=_LINKS[objective],  # type: ignore[arg-type]
+        trees=len(trees),
+        depth=builder.depth,
+    )
+    features = int(learner["learner_model_param"]["num_feature"])
+    return Forest(estimator, features, **builder.tables)
+
+
+def margin_and_score(matrix: Var, forest: Forest) -> tuple[Var, Var]:
+    """The estimator's graph on float32[n, features]: margin and score, float32[n]."""
+    total = ml.tree_ensemble(
+        matrix,
+        aggregate_function=_SUM,
+        n_targets=1,
+        leaf_targetids=[0] * len(forest.leaf),
+        leaf_weights=np.array(forest.leaf, np.float32),
+        nodes_featureids=forest.feature,
+        nodes_splits=np.array(forest.threshold, np.float32),
+        nodes_modes=np.full(len(forest.feature), _BRANCH_LT, np.uint8),
+        nodes_missing_value_tracks_true=forest.missing_left,
+        nodes_truenodeids=forest.left,
+        nodes_trueleafs=forest.left_leaf,
+        nodes_falsenodeids=forest.right,
+        nodes_falseleafs=forest.right_leaf,
+        tree_roots=forest.roots,
+    )
+    margin = op.squeeze(total, op.const([1]))
+    # An identity, because two outputs of a graph may not be the same value.
+    score = op.sigmoid(margin) if forest.estimator.link == "logistic" else op.identity(margin)
+    return margin, score
+
+
+class _Builder:
+    """Appends trees to flat tables."""
+
+    def __init__(self, base: np.float32) -> None:
+        self._base = base
+        self.depth = 0
+        names = ("roots", "feature", "threshold", "missing_left")
+        children = ("left", "left_leaf", "right", "right_leaf")
+        self.tables: dict[str, list[Any]] = {name: [] for name in (*names, *children, "leaf")}
+
+    def add(self, tree: dict[str, Any]) -> None:
+        if any(tree.get("split_type", [])):
+            raise UsageError(
+                "a tree splits on categories, which cannot be compiled exactly",
+                next="encode the category as a number in features.py",
+            )
+        values = np.array(tree["split_conditions"], np.float32)
+        if not self.tables["roots"]:
+            values = np.where(np.array(tree["left_children"]) == -1, values + self._base, values)
+        lefts, rights = tree["left_children"], tree["right_children"]
+        first = len(self.tables["feature"])
+        self.tables["roots"].append(first)
+        if lefts[0] == -1:
+            self._stump(float(values[0]))
+            return
+        branches = [node for node, left in enumerate(lefts) if left != -1]
+        number = {node: first + position for position, node in enumerate(branches)}
+        level = {0: 1}
+        for node in branches:
+            self._append(feature=tree["split_indices"][node], threshold=float(values[node]))
+            self._append(missing_left=int(tree["default_left"][node]))
+            for side, child in (("left", lefts[node]), ("right", rights[node])):
+                level[child] = level[node] + 1
+                if lefts[child] == -1:
+                    self._append(leaf=float(values[child]))
+                    self._append(**{side: len(self.tables["leaf"]) - 1, f"{side}_leaf": 1})
+                else:
+                    self._append(**{side: number[child], f"{side}_leaf": 0})
+        self.depth = max(self.depth, *(level[node] for node in branches))
+
+    def _stump(self, value: float) -> None:
+        """A tree of one leaf: ONNX wants a node, so both of its sides lead to that leaf."""
+        self._append(leaf=value)
+        leaf = len(self.tables["leaf"]) - 1
+        self._append(feature=0, threshold=0.0, missing_left=0)
+        self._append(left=leaf, left_leaf=1, right=leaf, right_leaf=1)
+
+    def _append(self, **values: Any) -> None:
+        for name, value in values.items():
+            self.tables[name].append(value)
+
+
+def _base_margin(learner: dict[str, Any], objective: str) -> np.float32:
+    text = str(learner["learner_model_param"]["base_score"])
+    scores = json.loads(text) if text.startswith("[") else [float(text)]
+    if len(scores) != 1:
+        raise UsageError(f"the booster has {len(scores)} base scores, not one")
+    base = np.float32(scores[0])
+    if objective.startswith("binary:"):
+        # XGBoost's own expression: the odds in float32, their logarithm in float64.
+        return np.float32(-np.log(np.float64(np.float32(1) / base - np.float32(1))))
+    return base

@@ -1,0 +1,81 @@
+"""Row features as ONNX: the function of models/ is called once, on symbols.
+
+The features graph and the estimator's graph become one graph whose inputs are the contract's
+fields, by name, and only those that the features use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ndonnx as ndx
+import spox
+import spox.opset.ai.onnx.v21 as op
+from onnx import ModelProto
+from spox import Var
+
+from lockstep.compiled_model.manifest import Input
+from lockstep.compiled_model.opening import GRAPH_TYPES
+from lockstep.contracts import Contract
+from lockstep.errors import UsageError
+from lockstep.features import Array, Event
+
+__all__ = ["MATRIX", "FeatureFunction", "Traced", "trace"]
+
+FeatureFunction = Callable[[Event, Mapping[str, Any]], Mapping[str, Array]]
+"""(event, fitted) -> feature name -> float32 array, in the order of the matrix."""
+
+MATRIX = "matrix"
+_DTYPES = {"string": ndx.utf8, "int64": ndx.int64, "float32": ndx.float32}
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A features graph. `matrix` is the symbol that an estimator's graph goes on from."""
+
+    names: tuple[str, ...]
+    inputs: tuple[Input, ...]
+    matrix: Var
+    arguments: Mapping[str, Var]
+
+    def build(self, outputs: Mapping[str, Var]) -> ModelProto:
+        """The graph from the fields to `outputs`, without metadata."""
+        arguments = {wanted.name: self.arguments[wanted.name] for wanted in self.inputs}
+        model = spox.build(arguments, dict(outputs))
+        model.producer_name = "lockstep"
+        return model
+
+
+def trace(features: FeatureFunction, fitted: Mapping[str, Any], contract: Contract) -> Traced:
+    """Trace `features`. Raises UsageError naming a feature that is no float32 of one dimension."""
+    arrays = {
+        field.name: ndx.argument(shape=("N",), dtype=_DTYPES[GRAPH_TYPES[field.kind]])
+        for field in contract.fields
+    }
+    found = features(arrays, fitted)
+    if not found:
+        raise UsageError("the features function returns no features")
+    for name, value in found.items():
+        if not isinstance(value, ndx.Array) or value.dtype != ndx.float32 or value.ndim != 1:
+            shown = (
+                f"{value.dtype} of {value.ndim} dimensions" if hasattr(value, "dtype") else value
+            )
+            raise UsageError(
+                f"feature {name!r} is {shown}, not a float32 array of one dimension",
+                next="end it with xp.astype(..., xp.float32) in the model's features.py",
+            )
+    one = op.const([1])
+    matrix = op.concat([op.unsqueeze(v.unwrap_spox(), one) for v in found.values()], axis=1)
+    arguments = {name: array.unwrap_spox() for name, array in arrays.items()}
+    used = {
+        given.name
+        for given in spox.build(arguments, {MATRIX: matrix}, drop_unused_inputs=True).graph.input
+    }
+    inputs = tuple(
+        Input(field.name, GRAPH_TYPES[field.kind])
+        for field in contract.fields
+        if field.name in used
+    )
+    return Traced(tuple(found), inputs, matrix, arguments)

@@ -1,0 +1,150 @@
+"""The certificate: proof that the compiled model answers as the native one does.
+
+Every compile ends in it, and nothing makes a compiled model without it. Compared are margins,
+bit for bit, and scores, within a bound (ONNX Runtime's sigmoid differs from XGBoost's in the
+last bit); between batch sizes both bit for bit.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from lockstep.errors import ModelRefused
+
+__all__ = ["BATCH_SIZES", "SCORE_BOUND", "Certificate", "Compared", "certify", "compare"]
+
+BATCH_SIZES = (8192, 7, 1)
+SCORE_BOUND = 2e-7
+Answers = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
+"""(score, margin), float32[n] each."""
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """One set of rows, native beside compiled."""
+
+    rows: int
+    batch_sizes: tuple[int, ...]
+    margins_differ: int
+    """Rows whose margin differs from the native one in any bit; of all batch sizes, the most."""
+    scores_beyond_bound: int
+    largest_score_difference: float
+    differ_between_batch_sizes: int
+    """Rows whose score or margin depends on the batch that they came in."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing differs that may not."""
+        return not (
+            self.margins_differ or self.scores_beyond_bound or self.differ_between_batch_sizes
+        )
+
+
+class Certificate(msgspec.Struct, frozen=True):
+    """Stored beside the model. `machine` is where it was measured."""
+
+    digest: str
+    use_case: str
+    score_bound: float
+    compared: dict[str, Compared]
+    """By the name of the set: validation, edge_events, edge_features."""
+    golden_rows: int
+    versions: dict[str, str]
+    machine: str = platform.machine()
+    format: int = 1
+
+    def to_json(self) -> str:
+        """Indented JSON."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Certificate:
+        """Read it back. Raises ModelRefused when it is none."""
+        try:
+            return msgspec.json.decode(text, type=Certificate)
+        except msgspec.DecodeError as error:
+            raise ModelRefused(f"the certificate cannot be read: {error}") from None
+
+    def rows(self) -> int:
+        """Rows compared, over all sets."""
+        return sum(found.rows for found in self.compared.values())
+
+    def summary(self) -> str:
+        """One line for people."""
+        worst = max(found.largest_score_difference for found in self.compared.values())
+        return (
+            f"{sum(f.margins_differ for f in self.compared.values())} of {self.rows():,} margins"
+            f" differ from native, scores within {worst:.1e} (bound {self.score_bound:.0e})"
+        )
+
+
+@dataclass(frozen=True)
+class RowSet:
+    """Rows to compare on. `score(rows)` answers a slice of them with the compiled graph."""
+
+    name: str
+    rows: int
+    native: Answers
+    score: Callable[[slice], Answers]
+
+
+def compare(
+    rows: RowSet, *, bound: float = SCORE_BOUND, batch_sizes: Sequence[int] = BATCH_SIZES
+) -> Compared:
+    """Answer `rows` at each batch size and compare with the native answers."""
+    native_score, native_margin = rows.native
+    first: Answers | None = None
+    margins = beyond = between = 0
+    largest = 0.0
+    for size in batch_sizes:
+        parts = [rows.score(part) for part in _batches(rows.rows, size)]
+        score, margin = (np.concatenate(column) for column in zip(*parts, strict=True))
+        margins = max(margins, int((_bits(margin) != _bits(native_margin)).sum()))
+        apart = np.abs(score.astype(np.float64) - native_score)
+        # A NaN compares as beyond: no score may be one.
+        beyond = max(beyond, int((~(apart <= bound)).sum()))
+        largest = max(largest, float(np.nanmax(apart, initial=0.0)))
+        first = first or (score, margin)
+        unlike = (_bits(score) != _bits(first[0])) | (_bits(margin) != _bits(first[1]))
+        between = max(between, int(unlike.sum()))
+    return Compared(rows.rows, tuple(batch_sizes), margins, beyond, largest, between)
+
+
+def certify(
+    digest: str,
+    use_case: str,
+    sets: Sequence[RowSet],
+    *,
+    golden_rows: int,
+    versions: dict[str, str],
+    progress: Callable[[str], None] = lambda _: None,
+) -> Certificate:
+    """Compare every set. Raises ModelRefused with the counts when anything differs."""
+    compared = {}
+    for rows in sets:
+        progress(f"{rows.name}: {rows.rows:,} rows")
+        compared[rows.name] = found = compare(rows)
+        if not found.holds:
+            raise ModelRefused(
+                f"no certificate: on {rows.name} ({found.rows:,} rows) {found.margins_differ:,}"
+                f" margins differ from native, {found.scores_beyond_bound:,} scores by more than"
+                f" {SCORE_BOUND:.0e} (largest difference {found.largest_score_difference:.1e}),"
+                f" {found.differ_between_batch_sizes:,} answers depend on the batch size",
+                left="nothing: no model was written",
+                next="use another estimator or objective, or report these counts as a defect",
+            )
+    return Certificate(digest, use_case, SCORE_BOUND, compared, golden_rows, versions)
+
+
+def _bits(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return values.astype(np.float32, copy=False).view(np.int32)
+
+
+def _batches(rows: int, size: int) -> Iterator[slice]:
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))

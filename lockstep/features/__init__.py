@@ -1,0 +1,11 @@
+"""What a row-feature function is written with: array-API code plus three exact helpers.
+
+A row feature runs eagerly on NumPy arrays and is traced with ndonnx into the compiled model.
+Both give the same bits as long as it uses exact operations: arithmetic, comparison, look-up.
+Importing this package imports neither ndonnx nor any training library.
+"""
+
+from lockstep.features.exact import Array, Event, floor_divide, lookup, namespace
+from lockstep.features.localtime import Zone, local_time
+
+__all__ = ["Array", "Event", "Zone", "floor_divide", "local_time", "lookup", "namespace"]
