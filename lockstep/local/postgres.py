@@ -130,7 +130,12 @@ class Postgres:
                 f"postgres: the database cluster could not be created (initdb exited "
                 f"{code}); the end of its log:\n{tail(log)}",
                 left=f"no data; the whole log in {log}",
-                next="lockstep up, when the reason is gone",
+                next="lockstep up, when the reason is gone"
+                + (
+                    f" (as root, Postgres runs as {_account().pw_name})"
+                    if os.geteuid() == 0
+                    else ""
+                ),
             )
         unfinished.rename(self.data)
 

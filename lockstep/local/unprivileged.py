@@ -17,7 +17,8 @@ import sys
 
 # linux/capability.h and linux/prctl.h
 _DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
-_PR_SET_KEEPCAPS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 8, 47, 2
+_PR_SET_SECUREBITS, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 28, 47, 2
+_NO_SETUID_FIXUP = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
@@ -25,13 +26,17 @@ def become(uid: int, gid: int) -> None:
     """Drop to `uid` and `gid`, with the right to enter any folder where this process has it."""
     keep = _permitted() & (1 << _DAC_READ_SEARCH) or _permitted() & (1 << _DAC_OVERRIDE)
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    if keep:
+        # Capabilities survive setuid, and access(2), by which initdb looks for its programs,
+        # takes them into account.
+        libc.prctl(_PR_SET_SECUREBITS, _NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
     if keep:
+        # Drop all the others: effective, permitted, inheritable.
         header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-        sets = struct.pack("6I", keep, keep, keep, 0, 0, 0)  # effective, permitted, inheritable
+        sets = struct.pack("6I", keep, keep, keep, 0, 0, 0)
         libc.capset(header, sets)
         libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, keep.bit_length() - 1, 0, 0)
 
