@@ -2,7 +2,6 @@
 
 from lockstep.compiling.compile import Compiled, Matrix, compile_model
 from lockstep.compiling.graph import FeatureFunction, Traced, trace
-from lockstep.compiling.parity import Certificate
 
 __all__ = [
     "Certificate",

@@ -10,6 +10,7 @@ import numpy as np
 from onnx import ModelProto, StringStringEntryProto
 
 from lockstep.compiled_model import CompiledModel, digest_of, open_model
+from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiled_model.golden import record_golden
 from lockstep.compiled_model.manifest import (
     FORMAT,
@@ -25,13 +26,7 @@ from lockstep.compiled_model.session import open_session
 from lockstep.compiling.edges import edge_columns, edge_matrix
 from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import MATRIX, Traced
-from lockstep.compiling.parity import (
-    SCORE_BOUND,
-    Answers,
-    Certificate,
-    RowSet,
-    certify,
-)
+from lockstep.compiling.parity import SCORE_BOUND, Answers, RowSet, certify
 from lockstep.contracts import Columns, Contract, model_inputs
 
 __all__ = ["Compiled", "Matrix", "compile_model", "native_answers", "row_sets"]

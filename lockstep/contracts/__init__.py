@@ -3,6 +3,7 @@
 from lockstep.contracts.columns import Columns, columns_from_arrow, model_inputs
 from lockstep.contracts.contract import Contract, Field, Kind
 from lockstep.contracts.decoding import Decoded, EventDecoder
+from lockstep.contracts.events import to_json
 from lockstep.contracts.validation import Validator
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "Validator",
     "columns_from_arrow",
     "model_inputs",
+    "to_json",
 ]

@@ -1,0 +1,1 @@
+"""Which model versions there are, and which of them may serve."""

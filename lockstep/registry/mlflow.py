@@ -1,0 +1,168 @@
+"""Model versions in MLflow, read without importing mlflow, and their bytes, by digest.
+
+A version is read by name and number, but its bytes are trusted by their sha256 only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lockstep.compiled_model.opening import digest_of
+from lockstep.errors import ModelRefused
+from lockstep.registry.rest import NotFound, Rest
+from lockstep.settings import Settings
+
+__all__ = [
+    "CERTIFICATE_FILE",
+    "CHAMPION",
+    "DIGEST_TAG",
+    "FINGERPRINT_TAG",
+    "MODEL_FILE",
+    "NATIVE_FILE",
+    "ModelVersion",
+    "aliases",
+    "fetch_artifact",
+    "fetch_model",
+    "model_version",
+    "model_versions",
+    "set_alias",
+]
+
+CHAMPION = "champion"
+DIGEST_TAG = "lockstep.digest"
+FINGERPRINT_TAG = "lockstep.fingerprint"
+"""Of everything that a training reads: data, settings, code and versions."""
+MODEL_FILE = "model.onnx"
+CERTIFICATE_FILE = "certificate.json"
+NATIVE_FILE = "native.ubj"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a use case's model, as the registry describes it."""
+
+    version: int
+    digest: str
+    """Empty when the version carries no digest tag: then it was not registered by Lockstep."""
+    source: str
+    created_at: datetime
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+def model_version(settings: Settings, use_case: str, version: int) -> ModelVersion:
+    """One version. Raises ModelRefused when there is none, Unreachable without a registry."""
+    try:
+        found = Rest(settings.mlflow).get(
+            "model-versions/get", {"name": use_case, "version": version}
+        )
+    except NotFound:
+        raise _absent(use_case, f"version {version}") from None
+    return _version(found["model_version"])
+
+
+def model_versions(settings: Settings, use_case: str) -> list[ModelVersion]:
+    """All versions, newest first; none for a use case that nobody has registered a model of."""
+    found: list[ModelVersion] = []
+    query: dict[str, str | int] = {"filter": f"name='{use_case}'", "max_results": 200}
+    while True:
+        page = Rest(settings.mlflow).get("model-versions/search", query)
+        found += [_version(entry) for entry in page.get("model_versions", [])]
+        if not page.get("next_page_token"):
+            return sorted(found, key=lambda v: v.version, reverse=True)
+        query["page_token"] = page["next_page_token"]
+
+
+def aliases(settings: Settings, use_case: str) -> dict[str, int]:
+    """Alias -> version; empty for a use case that the registry does not know."""
+    try:
+        found = Rest(settings.mlflow).get("registered-models/get", {"name": use_case})
+    except NotFound:
+        return {}
+    entries = found["registered_model"].get("aliases", [])
+    return {entry["alias"]: int(entry["version"]) for entry in entries}
+
+
+def set_alias(settings: Settings, use_case: str, alias: str, version: int) -> None:
+    """Point `alias` at a version. Raises ModelRefused when there is no such version."""
+    try:
+        Rest(settings.mlflow).post(
+            "registered-models/alias",
+            {"name": use_case, "alias": alias, "version": str(version)},
+        )
+    except NotFound:
+        raise _absent(use_case, f"version {version}") from None
+
+
+def fetch_artifact(settings: Settings, use_case: str, version: int, path: str) -> bytes:
+    """A file that was registered with a version. Raises ModelRefused when it has none."""
+    try:
+        return Rest(settings.mlflow).read(
+            "/model-versions/get-artifact",
+            {"name": use_case, "version": version, "path": path},
+        )
+    except NotFound:
+        raise _absent(use_case, f"{path} in version {version}") from None
+
+
+def fetch_model(settings: Settings, use_case: str, version: int, digest: str) -> bytes:
+    """The bytes with that sha256: from the cache in home/models, else from the registry.
+
+    Raises ModelRefused when the registry's bytes have another digest, or it has no such version.
+    """
+    cached = settings.home / "models" / f"{digest}.onnx"
+    try:
+        data = cached.read_bytes()
+        if digest_of(data) == digest:
+            return data
+        log.warning("%s was damaged and is fetched again", cached)
+    except OSError:
+        pass  # not there yet
+    data = fetch_artifact(settings, use_case, version, MODEL_FILE)
+    found = digest_of(data)
+    if found != digest:
+        raise ModelRefused(
+            f"bytes: version {version} of {use_case} has sha256 {found} in the registry"
+            f" ({len(data):,} bytes), but {digest} was asked for",
+            left="nothing: the bytes were not kept",
+            next=f"lockstep train {use_case} --again, then approve the new version",
+        )
+    keep_model(cached, data)
+    return data
+
+
+def keep_model(path: Path, data: bytes) -> None:
+    """Put bytes into the cache by one rename; a cache that cannot be written is no cache."""
+    part = path.with_name(f".{uuid.uuid4().hex}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(data)
+        os.replace(part, path)  # noqa: PTH105  # said to be atomic
+    except OSError as error:
+        log.warning("the model is not cached in %s: %s", path.parent, error)
+        part.unlink(missing_ok=True)
+
+
+def _version(entry: dict[str, Any]) -> ModelVersion:
+    tags = {tag["key"]: tag["value"] for tag in entry.get("tags", [])}
+    return ModelVersion(
+        version=int(entry["version"]),
+        digest=tags.get(DIGEST_TAG, ""),
+        source=entry.get("source", ""),
+        created_at=datetime.fromtimestamp(int(entry["creation_timestamp"]) / 1000, UTC),
+        tags=tags,
+    )
+
+
+def _absent(use_case: str, what: str) -> ModelRefused:
+    return ModelRefused(
+        f"the registry has no {what} of {use_case}",
+        next=f"lockstep models {use_case} (lists what it has)",
+    )
