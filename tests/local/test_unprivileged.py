@@ -25,8 +25,17 @@ def test_the_other_user_enters_closed_folders_and_writes_nothing(tmp_path: Path)
         f" && ! touch {closed}/new && ! kill -0 {os.getpid()}"
     )
     done = subprocess.run(
-        [sys.executable, "-I", "-S", unprivileged.__file__, str(NOBODY), str(NOBODY)]
-        + ["/bin/sh", "-c", script],
+        [
+            sys.executable,
+            "-I",
+            "-S",
+            unprivileged.__file__,
+            str(NOBODY),
+            str(NOBODY),
+            "/bin/sh",
+            "-c",
+            script,
+        ],
         capture_output=True,
         text=True,
         check=False,
