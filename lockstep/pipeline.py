@@ -42,9 +42,10 @@ class Gates:
 
 @dataclass(frozen=True)
 class Batch:
-    """The nightly run. `start` is the first day that can be scored."""
+    """The nightly run. `start` is the first day that can be scored, `end` the last one."""
 
     start: date
+    end: date | None = None
     schedule: str = "@daily"
     catchup: bool = False
     gates: Gates = Gates()
@@ -111,6 +112,7 @@ _TOML_TYPES: dict[str, tuple[type, ...]] = {
     "float": (int, float),
     "bool": (bool,),
     "date": (date,),
+    "date | None": (date,),
 }
 
 

@@ -16,7 +16,7 @@ from lockstep.contracts import Contract, columns_from_arrow
 from lockstep.errors import ContractError, LakeError
 from lockstep.lake.layout import batch_path, open_lake, partition_files
 
-__all__ = ["distinct", "read_partition", "write_partition"]
+__all__ = ["distinct", "read_partition", "stored_rows", "write_partition"]
 
 _FILE = "part-00000.parquet"
 
@@ -74,6 +74,13 @@ def read_partition(
         )
     _refuse_other_days(table, contract, day)
     return distinct(table, contract)
+
+
+def stored_rows(lake: str, source: str, day: date) -> int:
+    """Rows of one day's files, copies included, as their footers say."""
+    system, root = open_lake(lake)
+    files = partition_files(lake, source, day)
+    return sum(pq.read_metadata(f"{root}/{path}", filesystem=system).num_rows for path in files)
 
 
 def distinct(table: pa.Table, contract: Contract) -> pa.Table:

@@ -1,0 +1,163 @@
+"""Step 2: whether the lake's day may be scored.
+
+1. its fingerprint and with it the publish's identity; done when that is current already
+2. the number of events, before anything that an empty day would make meaningless
+3. what Great Expectations says of a sample: nulls, ranges, vocabularies, repeated ids
+4. what the contract says of every event
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from lockstep.batch.plan import Pin, Plan
+from lockstep.compiled_model import open_model
+from lockstep.contracts import Contract, Field, Validator, columns_from_arrow
+from lockstep.errors import ContractError, UsageError
+from lockstep.lake import fingerprint, read_partition, stored_rows
+from lockstep.pipeline import Gates, Pipeline
+from lockstep.registry.mlflow import fetch_model
+from lockstep.settings import Settings
+from lockstep.warehouse.connect import connect
+from lockstep.warehouse.publish import current
+from lockstep.warehouse.staging import publish_id
+
+__all__ = ["SAMPLE_ROWS", "check_events", "expect_events", "expect_fit"]
+
+SAMPLE_ROWS = 1_000_000
+"""Great Expectations sees at most so many events of a day, spread evenly over it."""
+_CHUNK = 65_536
+_LEFT = "nothing: no prediction was written"
+_log = logging.getLogger(__name__)
+
+
+def check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Plan:
+    """Check the day that `pin` names; what to score is in the plan.
+
+    Raises LakeError for a day that cannot be read, CheckFailed for one that misses a gate,
+    ContractError for an event that does not fit.
+    """
+    data = fetch_model(settings, pin.use_case, pin.model_version, pin.digest)
+    contract = open_model(data, digest=pin.digest).contract
+    if contract.source != pipeline.lake_table:
+        raise UsageError(
+            f"version {pin.model_version} of {pin.use_case} reads {contract.source!r},"
+            f" but its pipeline.toml says lake_table = {pipeline.lake_table!r}",
+            next=f"correct models/{pin.use_case}/pipeline.toml, or approve another version",
+        )
+    found = fingerprint(settings.lake, contract.source, pin.day)  # 1
+    identity = publish_id(pin.use_case, pin.day, pin.digest, found)
+    with connect(settings, "scorer", pin.use_case) as connection:
+        seen = current(connection, pin.day)
+    published = seen is not None and seen.publish_id == identity
+    if seen is not None and published:
+        rows, copies = seen.rows, 0
+    else:
+        table = read_partition(settings.lake, contract, pin.day)
+        rows = table.num_rows
+        copies = stored_rows(settings.lake, contract.source, pin.day) - rows
+        expect_events(table, contract, pipeline.batch.gates, pin)  # 2, 3
+        expect_fit(table, contract, pin)  # 4
+    return Plan(
+        use_case=pin.use_case,
+        day=pin.day,
+        run_id=pin.run_id,
+        approval=pin.approval,
+        model_version=pin.model_version,
+        digest=pin.digest,
+        source=contract.source,
+        input_fingerprint=found,
+        input_rows=rows,
+        input_copies=copies,
+        publish_id=identity,
+        published=published,
+    )
+
+
+def expect_events(table: pa.Table, contract: Contract, gates: Gates, pin: Pin) -> None:
+    """The gates of a day, by Great Expectations. Raises CheckFailed naming all it misses."""
+    from lockstep.batch.expectations import context, gate, gxe, unmet
+
+    source = context().data_sources.add_pandas("lake")
+
+    def batch(name: str, frame: Any) -> Any:
+        asset = source.add_dataframe_asset(name)
+        return asset.add_batch_definition_whole_dataframe("day").get_batch({"dataframe": frame})
+
+    told = {
+        "what": f"{contract.source}/date={pin.day}",
+        "left": _LEFT,
+        "next": "correct the day's batches in the lake, or the gates in"
+        f" models/{pin.use_case}/pipeline.toml; then lockstep score {pin.use_case}"
+        f" --partition {pin.day}",
+    }
+    ids = batch("ids", table.select([contract.id]).to_pandas())
+    count = gxe.ExpectTableRowCountToBeBetween(min_value=gates.min_rows, max_value=gates.max_rows)
+    gate(unmet(ids, [count]), **told)
+    # Not an error: the same id at another time is another event. But somebody should know.
+    for failure in unmet(ids, [gxe.ExpectColumnValuesToBeUnique(column=contract.id)]):
+        _log.warning("one %s at several times: %s", contract.id, failure)
+    sample = _frame(table, contract)
+    failures = unmet(
+        batch("sample", sample),
+        [expectation for field in contract.fields for expectation in _expectations(field, gates)],
+        name=lambda row: f"{contract.id} {sample[contract.id].iloc[row]!r}",
+        hidden=[field.name for field in contract.fields if field.sensitive],
+    )
+    gate(failures, **told)
+
+
+def expect_fit(table: pa.Table, contract: Contract, pin: Pin) -> None:
+    """Every event keeps the contract. Raises ContractError with value, field and id."""
+    validator = Validator(contract)
+    wrong, example = 0, ""
+    for batch in table.to_batches(max_chunksize=_CHUNK):
+        columns = columns_from_arrow(contract, batch)
+        violations = validator.violations(columns)
+        if violations and not example:
+            row = min(violations)
+            example = f"{contract.id} {columns[contract.id][row]!r}: {violations[row]}"
+        wrong += len(violations)
+    if wrong:
+        raise ContractError(
+            f"{wrong:,} of {table.num_rows:,} events in {contract.source}/date={pin.day} do not"
+            f" fit {contract.name}, e.g. {example}",
+            left=_LEFT,
+            next="correct these events and load their batch into the lake again",
+        )
+
+
+def _frame(table: pa.Table, contract: Contract) -> Any:
+    """At most SAMPLE_ROWS events, evenly spread; timestamps as the contract counts them."""
+    step = -(-table.num_rows // SAMPLE_ROWS)
+    if step > 1:
+        table = table.take(pa.array(range(0, table.num_rows, step)))
+    for number, field in enumerate(contract.fields):
+        if field.kind == "timestamp":
+            column = table.column(number).cast(pa.int64())
+            table = table.set_column(number, field.name, column)
+    return table.to_pandas()
+
+
+def _expectations(field: Field, gates: Gates) -> Iterator[Any]:
+    from lockstep.batch.expectations import gxe
+
+    column = field.name
+    present = 1 - gates.max_null_fraction if field.nullable else 1
+    yield gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=present)
+    if field.kind != "string":
+        yield gxe.ExpectColumnValuesToBeBetween(
+            column=column, min_value=field.minimum, max_value=field.maximum
+        )
+    if field.enum:
+        yield gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(field.enum))
+    if field.pattern:
+        yield gxe.ExpectColumnValuesToMatchRegex(column=column, regex=field.pattern)
+    if field.max_length:
+        yield gxe.ExpectColumnValueLengthsToBeBetween(
+            column=column, min_value=max(field.min_length, 1), max_value=field.max_length
+        )

@@ -1,0 +1,55 @@
+"""The score task: jobs/score_partition.py through spark-submit, where the connection says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from lockstep.batch.plan import TERMINAL_EXIT, Plan, decode
+from lockstep.launch.failing import told_to_airflow
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+__all__ = ["ScorePartition"]
+
+_CONNECTION = "spark_default"
+
+
+class ScorePartition(SparkSubmitOperator):
+    """Scores a plan's day. When the day is published already, it says so and starts no Spark."""
+
+    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "plan")
+
+    def __init__(self, *, plan: Any, **arguments: Any) -> None:
+        super().__init__(conn_id=_CONNECTION, **arguments)
+        self.plan = plan
+
+    def execute(self, context: Context) -> None:
+        from lockstep.batch.score import LOCAL_SPARK, reuse, told
+        from lockstep.settings import Settings
+
+        with told_to_airflow():
+            plan = decode(self.plan, Plan)
+            if plan.published and (attempt := reuse(Settings.load(), plan)):
+                self.log.info("%s", told(plan, attempt))
+                return
+        self.application_args = ["--plan", self.plan]
+        if _master().startswith("local"):
+            self.conf = {**LOCAL_SPARK, **(self.conf or {})}
+        try:
+            super().execute(context)
+        except AirflowException as error:
+            # The hook tells the exit code in its message only.
+            if re.search(rf"Error code is: {TERMINAL_EXIT}\b", str(error)):
+                raise AirflowFailException("the job ended for good: its error is above") from error
+            raise
+
+
+def _master() -> str:
+    return BaseHook.get_connection(_CONNECTION).host or ""
