@@ -68,7 +68,7 @@ def some(rows: slice) -> dict[str, np.ndarray[Any, Any]]:
 
 
 @cache
-def small_compiled(trees: int = 20) -> Compiled:
+def small_compiled(trees: int = 20, use_case: str = "flight_delay") -> Compiled:
     """A model of the first weeks of January. Another number of trees makes another model."""
     trained, tested = some(_JANUARY), some(_FEBRUARY)
     traced = trace(features, fit(trained), departures())
@@ -88,7 +88,7 @@ def small_compiled(trees: int = 20) -> Compiled:
         scores=(),
     )
     return compile_model(
-        use_case="flight_delay",
+        use_case=use_case,
         contract=departures(),
         traced=traced,
         booster=booster,

@@ -7,11 +7,14 @@ database).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from psycopg import errors as pg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
@@ -48,7 +51,11 @@ def upgrade(settings: Settings, use_case: str, migrations: Path = MIGRATIONS) ->
     group(use_case, "owner")
     _check_scripts(migrations)
     info = settings.url("owner")
-    with open_connection(info, use_case) as conn, answering(conn, use_case):
+    with (
+        open_connection(info, use_case) as conn,
+        answering(conn, use_case),
+        _allowed(conn, use_case),
+    ):
         # 1. One migration of this use case at a time; the lock ends with the session.
         conn.execute(
             "SELECT pg_advisory_lock(hashtextextended('lockstep migrate ' || %s, 0))",
@@ -65,6 +72,21 @@ def upgrade(settings: Settings, use_case: str, migrations: Path = MIGRATIONS) ->
         with conn.transaction():
             _admit_logins(conn, settings, use_case)
     return Migrated(use_case, before, after)
+
+
+@contextmanager
+def _allowed(conn: psycopg.Connection[Any], use_case: str) -> Iterator[None]:
+    login = conn.info.user
+    try:
+        yield
+    except pg.InsufficientPrivilege as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"the login {login} may not migrate {use_case}: {reason}",
+            left="the schema as it was; at most new group roles without rights",
+            next="let LOCKSTEP_OWNER_URL name a login that may create roles and, in this"
+            " database, schemas (for roles that exist already: a member with ADMIN OPTION)",
+        ) from None
 
 
 def _check_scripts(migrations: Path) -> None:
@@ -150,14 +172,18 @@ def _run_scripts(info: str, use_case: str, migrations: Path) -> tuple[str | None
         creator=lambda: open_connection(info, use_case, autocommit=False),
         poolclass=sqlalchemy.NullPool,
     )
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f'SET LOCAL ROLE "{group(use_case, "owner")}"')
-        connection.exec_driver_sql(f'SET LOCAL search_path = "{use_case}"')
-        context = MigrationContext.configure(connection, opts={"version_table": "schema_version"})
-        before = context.get_current_revision()
-        if before != head:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f'SET LOCAL ROLE "{group(use_case, "owner")}"')
+            connection.exec_driver_sql(f'SET LOCAL search_path = "{use_case}"')
+            opts = {"version_table": "schema_version"}
+            before = MigrationContext.configure(connection, opts=opts).get_current_revision()
+            if before != head:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except sqlalchemy.exc.DBAPIError as error:
+        # What psycopg said, for those who know its errors.
+        raise (error.orig or error) from error
     return before, head
 
 

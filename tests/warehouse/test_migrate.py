@@ -58,6 +58,14 @@ def test_a_migration_that_fails_leaves_nothing(house, tmp_path):
     assert not upgrade(house.settings, house.use_case).changed
 
 
+def test_a_login_that_may_not(warehouse_settings, name):
+    wrong = warehouse_settings.model_copy(update={"owner_url": warehouse_settings.scorer_url})
+    with pytest.raises(UsageError, match="lockstep_scorer may not migrate") as refused:
+        upgrade(wrong, name)
+    assert "LOCKSTEP_OWNER_URL" in str(refused.value)
+    assert upgrade(warehouse_settings, name).changed
+
+
 def differences(house, metadata: MetaData) -> list[object]:
     """What separates the migrated schema from `metadata`."""
 

@@ -1,0 +1,105 @@
+"""lockstep migrate and lockstep approve: what changes who serves, and where it is written."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+
+import click
+
+from lockstep.cli.output import emit, json_option
+from lockstep.errors import UsageError
+from lockstep.pipeline import Pipeline
+from lockstep.settings import Settings
+
+__all__ = ["approve", "migrate"]
+
+
+@click.command()
+@click.argument("use_cases", metavar="[USE_CASE]...", nargs=-1)
+@json_option
+def migrate(use_cases: tuple[str, ...], as_json: bool) -> None:
+    """Bring the warehouse's schema of each USE_CASE (default: all of them) up to date."""
+    from lockstep.warehouse.migrate import upgrade
+
+    names = [Pipeline.load(name).use_case for name in use_cases] or Pipeline.use_cases()
+    if not names:
+        raise UsageError(
+            "there is no use case here (looked for models/*/pipeline.toml)",
+            next="run this from the repository's root",
+        )
+    settings = Settings.load()
+    done = [upgrade(settings, name) for name in names]
+    lines = [
+        f"{m.use_case}: "
+        + (f"{m.before or 'created'} -> {m.after}" if m.changed else f"up to date ({m.after})")
+        for m in done
+    ]
+    document = {
+        "migrated": [
+            {"use_case": m.use_case, "before": m.before, "after": m.after, "changed": m.changed}
+            for m in done
+        ]
+    }
+    emit(document, "\n".join(lines), as_json)
+
+
+@click.command()
+@click.argument("use_case")
+@click.argument("version", type=click.IntRange(min=1))
+@click.option("--reason", required=True, help="Why it may serve; kept for ever.")
+@click.option("--approver", help="Who approves (default: the user who is logged in).")
+@json_option
+def approve(use_case: str, version: int, reason: str, approver: str | None, as_json: bool) -> None:
+    """Let VERSION of USE_CASE serve, in batch and on the stream.
+
+    Checks its bytes, its digest, its golden vectors and its certificate first. A rollback is an
+    approval of an older version.
+    """
+    from lockstep.registry.release import approve_version
+    from lockstep.warehouse.connect import connect
+
+    Pipeline.load(use_case)
+    settings = Settings.load()
+    with connect(settings, "releaser", use_case) as connection:
+        release = approve_version(
+            settings, use_case, version, connection, approver=approver or _login(), reason=reason
+        )
+    approval, champion = release.approval, release.champion
+    if champion.moved_by_hand:
+        moved = f"moved to version {champion.before}" if champion.before else "removed"
+        click.secho(
+            f"the registry's alias champion had been {moved} by hand; it names version"
+            f" {champion.after} now. What serves is said by approvals alone.",
+            fg="yellow",
+            err=True,
+        )
+    serving = (
+        f"version {approval.model_version} of {use_case}, digest {approval.digest[:12]}, by"
+        f" approval {approval.sequence} of {approval.approver}: {approval.reason}"
+    )
+    lines = [
+        f"serves now: {serving}"
+        if release.changed
+        else f"nothing to approve, it serves already: {serving}",
+        f"certificate: {release.certificate}",
+    ]
+    if release.changed:
+        lines.append("workers follow within seconds, batch with its next run")
+    document = {
+        "use_case": use_case,
+        "changed": release.changed,
+        **asdict(approval),
+        "certificate": release.certificate,
+        "champion": asdict(champion),
+    }
+    emit(document, "\n".join(lines), as_json)
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise UsageError(
+            "who approves? This process has no login name", next="add --approver NAME"
+        ) from None
