@@ -7,7 +7,7 @@ reads that from the approved file.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,9 @@ class Gates:
     min_rows: int = 1
     max_rows: int = 100_000_000
     max_null_fraction: float = 0.5
-    """Of any nullable field."""
+    """Of any nullable field that `max_null_fractions` does not name."""
+    max_null_fractions: dict[str, float] = field(default_factory=dict)
+    """Field -> what is normal for it."""
     min_mean_score: float = 0.0
     max_mean_score: float = 1.0
 
@@ -113,6 +115,7 @@ _TOML_TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "date": (date,),
     "date | None": (date,),
+    "dict[str, float]": (dict,),
 }
 
 
@@ -125,7 +128,7 @@ def _table(path: Path, document: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _build(kind: Any, path: Path, where: str, values: dict[str, Any]) -> Any:
     """A dataclass from TOML, with unknown, missing and mistyped keys named."""
-    known = {field.name: field for field in fields(kind)}
+    known = {member.name: member for member in fields(kind)}
     prefix = f"{where}." if where else ""
     for name, value in values.items():
         if name not in known:

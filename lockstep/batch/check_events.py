@@ -49,6 +49,13 @@ def check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Plan:
             f" but its pipeline.toml says lake_table = {pipeline.lake_table!r}",
             next=f"correct models/{pin.use_case}/pipeline.toml, or approve another version",
         )
+    for name in pipeline.batch.gates.max_null_fractions:
+        if name not in contract.by_name:
+            raise UsageError(
+                f"pipeline.toml's batch.gates.max_null_fractions names {name!r}, which is no field"
+                f" of {contract.name}",
+                next=f"correct models/{pin.use_case}/pipeline.toml",
+            )
     found = fingerprint(settings.lake, contract.source, pin.day)  # 1
     identity = publish_id(pin.use_case, pin.day, pin.digest, found)
     with connect(settings, "scorer", pin.use_case) as connection:
@@ -147,7 +154,8 @@ def _expectations(field: Field, gates: Gates) -> Iterator[Any]:
     from lockstep.batch.expectations import gxe
 
     column = field.name
-    present = 1 - gates.max_null_fraction if field.nullable else 1
+    nulls = gates.max_null_fractions.get(column, gates.max_null_fraction)
+    present = 1 - nulls if field.nullable else 1
     yield gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=present)
     if field.kind != "string":
         yield gxe.ExpectColumnValuesToBeBetween(

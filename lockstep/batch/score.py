@@ -33,6 +33,7 @@ __all__ = ["LOCAL_SPARK", "reuse", "score", "told"]
 
 LOCAL_SPARK = {
     "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.shuffle.partitions": "4",
