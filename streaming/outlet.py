@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -78,7 +79,7 @@ class Outlet:
         self._connect, self._open_ledger = connect, open_ledger
         self._producer, self._topics, self._status = producer, topics, status
         self._give_up = give_up
-        self._queue: queue.Queue[Work | None] = queue.Queue(1)
+        self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(1)
         self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
         self._connection: psycopg.Connection[Any] | None = None
         self._ledger: Ledger | None = None
@@ -104,18 +105,19 @@ class Outlet:
             if self.failure:
                 raise self.failure
             try:
-                return self._queue.put(work, timeout=_IDLE_S)
+                return self._queue.put(partial(self._write, work), timeout=_IDLE_S)
             except queue.Full:
                 continue
 
     def drain(self) -> None:
-        """Wait until what was put is written, or the writing half has stopped."""
+        """Wait until what was put is written, answered and noted, or the half has stopped."""
+        self._queue.put(self._settle)
         self._queue.join()
 
     def close(self) -> None:
         """Write what was put, wait for Kafka's acknowledgements, stop. Raises what failed."""
         if self._thread.is_alive():
-            self._queue.join()
+            self.drain()
             self._queue.put(None)
             self._thread.join()
         if self._connection:
@@ -172,21 +174,20 @@ class Outlet:
     def _run(self) -> None:
         while True:
             try:
-                work = self._queue.get(timeout=_IDLE_S)
+                step = self._queue.get(timeout=_IDLE_S)
             except queue.Empty:
                 self._guard(self._settle)
                 continue
-            try:
-                if work is None:
-                    return self._guard(self._settle)
-                self._guard(self._write, work)
-            finally:
-                self._queue.task_done()
+            if step is not None:
+                self._guard(step)
+            self._queue.task_done()
+            if step is None:
+                return
 
-    def _guard(self, step: Callable[..., None], *args: Any) -> None:
+    def _guard(self, step: Callable[[], None]) -> None:
         if self.failure is None:
             try:
-                step(*args)
+                step()
             except BaseException as error:
                 self.failure = error
 

@@ -110,7 +110,7 @@ class Deployment:
         (home / "pipeline.toml").write_text(pipeline.replace('"flight_delay.', f'"{name}.'))
         self.environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
         self.workers: list[Worker] = []
-        self.admin = AdminClient({"bootstrap.servers": settings.kafka})
+        self.admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
         self.create_topics()
 
     def create_topics(self) -> None:
@@ -150,6 +150,7 @@ class Deployment:
             {
                 "bootstrap.servers": self.settings.kafka,
                 "message.max.bytes": 4_000_000,
+                "log_level": 0,
                 "on_delivery": lambda error, _: refused.append(error) if error else None,
             }
         )
@@ -189,12 +190,17 @@ class Deployment:
     def rows(self) -> list[tuple[Any, ...]]:
         """(event_id, score, margin, partition, offset, version, digest) in order of id."""
         with closing(connect(self.settings, "analyst", "flight_delay")) as connection:
-            return connection.execute(
-                "select event_id, score, margin, kafka_partition, kafka_offset,"
-                " model_version, model_digest from predictions"
-                " where source = 'stream' and topic = %s order by event_id",
-                (self.events,),
-            ).fetchall()
+            # Binary: floats arrive with their bits, not as decimal text.
+            return (
+                connection.cursor(binary=True)
+                .execute(
+                    "select event_id, score, margin, kafka_partition, kafka_offset,"
+                    " model_version, model_digest from predictions"
+                    " where source = 'stream' and topic = %s order by event_id",
+                    (self.events,),
+                )
+                .fetchall()
+            )
 
     def offsets(self) -> list[tuple[int, int, int]]:
         """(partition, next_offset, produced_offset) as the ledger has them."""

@@ -30,21 +30,28 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Dying:
+    """A cursor that dies inside the transaction, with its rows sent."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def execute(self, query: Any, *more: Any) -> Any:
+        result = self._cursor.execute(query, *more)
+        if "insert into predictions_stream" in query:
+            die()
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
 def before_commit() -> None:
     write = Ledger.write
 
     def killed(self: Ledger, batch: Any) -> int:
         if due():
-            # Inside the transaction, with its rows sent: nothing of it may be seen later.
-            execute = self._cursor.execute
-
-            def last(query: Any, *more: Any) -> Any:
-                result = execute(query, *more)
-                if "insert into predictions_stream" in query:
-                    die()
-                return result
-
-            self._cursor.execute = last  # type: ignore[method-assign]
+            self._cursor = Dying(self._cursor)  # type: ignore[assignment]
         return write(self, batch)
 
     Ledger.write = killed  # type: ignore[method-assign]

@@ -131,7 +131,7 @@ def test_a_worker_that_froze_cannot_write_when_it_wakes(
     deployment.send(sent[3_000:])
     until(lambda: deployment.settled() == len(sent), "the successor settles everything")
     os.kill(zombie.process.pid, signal.SIGCONT)
-    more = [(f"late-{key}", value.replace(b'"e', b'"late-e')) for key, value in events(500)]
+    more = [(f"late-{key}", value.replace(b'"e-', b'"late-e-')) for key, value in events(500)]
     deployment.send(more)
     until(lambda: deployment.settled() == len(sent) + len(more), "the late events are settled")
     names = [key for key, _ in sent + more]

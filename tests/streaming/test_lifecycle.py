@@ -64,7 +64,7 @@ def test_a_recreated_topic_stops_it(deployment: Deployment, events: Any) -> None
     assert "was recreated" in log
     assert "--accept-loss" in log
     accepting = deployment.worker("--accept-loss").ready()
-    later = [(f"n-{key}", value.replace(b'"e', b'"n-e')) for key, value in events(30)]
+    later = [(f"n-{key}", value.replace(b'"e-', b'"n-e-')) for key, value in events(30)]
     deployment.send(later)
     until(lambda: len(deployment.rows()) == 80, "the new events are scored")
     assert accepting.drain() == 0

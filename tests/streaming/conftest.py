@@ -1,0 +1,99 @@
+"""One approved model for all worker tests, and topics of its own for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lockstep.contracts import EventDecoder, to_json
+from lockstep.local.home import Home
+from lockstep.local.service import running_pid
+from lockstep.registry import approvals
+from lockstep.registry.register import register
+from lockstep.scoring import OnnxScorer
+from lockstep.settings import Settings
+from lockstep.warehouse import migrate
+from lockstep.warehouse.connect import connect
+from tests import small_model
+from tests.streaming.deployment import Deployment, environment_of
+
+EVENTS = list[tuple[str, bytes]]
+
+
+def approve(settings: Settings, trees: int) -> str:
+    """Register the model of so many trees and approve it; returns its digest."""
+    compiled = small_model.small_compiled(trees)
+    registered = register(
+        settings,
+        compiled.model,
+        compiled.certificate,
+        native=bytes(small_model.small_booster(trees).save_raw()),
+        fingerprint=f"{trees} trees",
+    )
+    with closing(connect(settings, "releaser", "flight_delay")) as connection:
+        approvals.append(
+            connection,
+            after=approvals.current(connection),
+            model_version=registered.version,
+            digest=compiled.model.digest,
+            approver="the tests",
+            reason="a worker needs a model",
+            evidence={},
+        )
+        connection.commit()
+    return compiled.model.digest
+
+
+@pytest.fixture(scope="session")
+def approved(stack_settings: Settings) -> Settings:
+    """Settings whose warehouse has flight_delay with an approved model."""
+    migrate.upgrade(stack_settings, "flight_delay")
+    approve(stack_settings, trees=20)
+    return stack_settings
+
+
+@pytest.fixture
+def approve_other(approved: Settings) -> Iterator[Callable[[], str]]:
+    """Approves another model; the usual one is approved again afterwards."""
+    yield lambda: approve(approved, trees=10)
+    approve(approved, trees=20)
+
+
+@pytest.fixture
+def deployment(approved: Settings, tmp_path: Path) -> Iterator[Deployment]:
+    made = Deployment(approved, environment_of(approved), tmp_path)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def events() -> Callable[[int], EVENTS]:
+    """The first so many departures of 2013 as (id, JSON); ids are e-0, e-1, and so on."""
+    contract = small_model.departures()
+    table = small_model.flights()[contract.source].slice(0, 20_000)
+    position = table.schema.get_field_index(contract.id)
+    ids = [f"e-{number}" for number in range(table.num_rows)]
+    table = table.set_column(position, table.schema.field(position), [ids])
+    values = list(zip(ids, to_json(contract, table), strict=True))
+    return lambda count: values[:count]
+
+
+@pytest.fixture(scope="session")
+def scorer() -> Callable[[list[bytes]], list[tuple[float, float]]]:
+    """(score, margin) of JSON events by the approved file, in this process."""
+    model = small_model.small_compiled(20).model
+
+    def score(values: list[bytes]) -> list[tuple[float, float]]:
+        decoded = EventDecoder(model.contract, max_bytes=65_536).decode(values)
+        scores = OnnxScorer(model).score(decoded.columns)
+        return list(zip(scores.score.tolist(), scores.margin.tolist(), strict=True))
+
+    return score
+
+
+@pytest.fixture
+def broker_pid(stack_home: Home, approved: Settings) -> int:
+    return running_pid(stack_home, "kafka")
