@@ -142,10 +142,8 @@ def check_version(settings: Settings, use_case: str, version: int) -> Checked:
         )
     model = open_model(data, digest=found.digest)
     check_use_case(model, use_case)
-    certificate = Certificate.from_json(
-        fetch_artifact(settings, use_case, version, CERTIFICATE_FILE)
-    )
-    _check_certificate(certificate, use_case, version, found.digest)
+    stored = fetch_artifact(settings, use_case, version, CERTIFICATE_FILE)
+    certificate = _read_certificate(stored, use_case, version, found.digest)
     keep_model(settings.home / "models" / f"{found.digest}.onnx", data)
     return Checked(found, model, certificate)
 
@@ -165,18 +163,20 @@ def mirror_champion(
     return Mirrored(named, approval.model_version, moved)
 
 
-def _check_certificate(certificate: Certificate, use_case: str, version: int, digest: str) -> None:
+def _read_certificate(stored: bytes, use_case: str, version: int, digest: str) -> Certificate:
     again = f"lockstep train {use_case} --again, then approve the new version"
+    where = f"the one stored with version {version} of {use_case}"
+    try:
+        certificate = Certificate.from_json(stored)
+    except ModelRefused as error:
+        raise ModelRefused(f"certificate: {where}: {error.message}", next=again) from None
     if certificate.digest != digest:
         raise ModelRefused(
-            f"certificate: the one stored with version {version} of {use_case} is of"
-            f" {certificate.digest[:12]}, the model is {digest[:12]}",
+            f"certificate: {where} is of {certificate.digest[:12]}, the model is {digest[:12]}",
             next=again,
         )
     failed = [name for name, compared in certificate.compared.items() if not compared.holds]
     if failed or not certificate.rows():
         why = f"{', '.join(failed)}: {certificate.summary()}" if failed else "no row was compared"
-        raise ModelRefused(
-            f"certificate: it does not hold for version {version} of {use_case} ({why})",
-            next=again,
-        )
+        raise ModelRefused(f"certificate: {where} does not hold ({why})", next=again)
+    return certificate

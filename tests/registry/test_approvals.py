@@ -6,14 +6,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from house import A, B, House, fresh_house, house, use_case
+from house import A, B, House
 
 from lockstep.errors import Fenced, Transient, UsageError
 from lockstep.registry.approvals import Approval, append, current, history
 from lockstep.warehouse import migrate
 from lockstep.warehouse.publish import publish
-
-__all__ = ["fresh_house", "house", "use_case"]
 
 
 def approve(house: House, after: Approval | None, digest: str = B, **given: object) -> Approval:

@@ -1,0 +1,3 @@
+from house import fresh_house, house, use_case
+
+__all__ = ["fresh_house", "house", "use_case"]

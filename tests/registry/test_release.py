@@ -1,0 +1,456 @@
+"""Approving, and opening what is approved, with a real registry: each thing that does not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import msgspec
+import pytest
+from house import House
+from small_model import small_compiled
+
+from lockstep.compiled_model.certificate import Certificate
+from lockstep.errors import Fenced, ModelRefused, Unreachable
+from lockstep.registry.approvals import current, history
+from lockstep.registry.approved import approved_model
+from lockstep.registry.mlflow import (
+    CHAMPION,
+    DIGEST_TAG,
+    ModelVersion,
+    aliases,
+    model_version,
+    set_alias,
+)
+from lockstep.registry.register import register
+from lockstep.registry.release import Release, approve_version
+from lockstep.registry.rest import Rest
+from lockstep.settings import Settings
+from lockstep.warehouse import migrate
+
+
+class Registry:
+    """A use case of a test's own, in the warehouse and in the registry, with two versions."""
+
+    def __init__(self, settings: Settings, use_case: str) -> None:
+        self.settings, self.use_case = settings, use_case
+        self.house = House(settings, use_case)
+        self.first = self.register(10)
+        self.second = self.register(5)
+
+    def register(self, trees: int, use_case: str | None = None) -> ModelVersion:
+        made = small_compiled(trees, use_case or SHARED)
+        return register(self.settings, made.model, made.certificate, native=b"x", fingerprint="f")
+
+    def approve(self, version: int, settings: Settings | None = None, **given: str) -> Release:
+        with self.house.connect("releaser") as conn:
+            return approve_version(
+                settings or self.settings,
+                self.use_case,
+                version,
+                conn,
+                **{"approver": "someone", "reason": "a test", **given},
+            )
+
+    def serving(self, settings: Settings | None = None):
+        with self.house.connect("scorer") as conn:
+            return approved_model(settings or self.settings, self.use_case, conn)
+
+    def sequence(self) -> int:
+        with self.house.connect("scorer") as conn:
+            newest = current(conn)
+        return newest.sequence if newest else 0
+
+    def file(self, version: ModelVersion, name: str) -> Path:
+        """Where the server keeps an artifact."""
+        run = version.source.rstrip("/").split("/")[-2]
+        (path,) = (self.settings.home / "mlflow").rglob(f"{run}/artifacts/{name}")
+        return path
+
+    def tag(self, version: int, value: str) -> None:
+        Rest(self.settings.mlflow).post(
+            "model-versions/set-tag",
+            {"name": self.use_case, "version": str(version), "key": DIGEST_TAG, "value": value},
+        )
+
+
+SHARED = f"release_{uuid.uuid4().hex[:8]}"
+"""Models are compiled for one use case in this file; each test approves versions of its own."""
+
+
+@pytest.fixture(scope="module")
+def registered(stack_settings: Settings) -> Registry:
+    migrate.upgrade(stack_settings, SHARED)
+    return Registry(stack_settings, SHARED)
+
+
+@pytest.fixture
+def registry(registered: Registry) -> Iterator[Registry]:
+    """Two versions, of which the second serves."""
+    second = registered.second
+    registered.house.approve(second.digest, second.version)
+    set_alias(registered.settings, SHARED, CHAMPION, second.version)
+    yield registered
+    for conn in registered.house.opened:
+        conn.close()
+
+
+@pytest.fixture
+def elsewhere(registry: Registry, tmp_path: Path) -> Settings:
+    """Another machine: the same services, an empty cache."""
+    return registry.settings.model_copy(update={"home": tmp_path / "elsewhere"})
+
+
+@pytest.fixture
+def nowhere(registry: Registry) -> Settings:
+    """The same machine while the registry is down."""
+    return registry.settings.model_copy(update={"mlflow": "http://127.0.0.1:1"})
+
+
+@pytest.fixture
+def altered() -> Iterator[Callable[[Path, bytes], None]]:
+    """Changes a file until the end of the test."""
+    before: dict[Path, bytes] = {}
+
+    def alter(path: Path, content: bytes) -> None:
+        before.setdefault(path, path.read_bytes())
+        path.write_bytes(content)
+
+    yield alter
+    for path, content in before.items():
+        path.write_bytes(content)
+
+
+def test_approve_again_another_and_back(registry):
+    first, second = registry.first.version, registry.second.version
+    done = registry.approve(first, approver="Ada", reason="the first")
+    assert done.changed
+    assert (done.approval.model_version, done.approval.digest) == (first, registry.first.digest)
+    assert (done.approval.approver, done.approval.reason) == ("Ada", "the first")
+    assert "0 of" in done.approval.evidence["certificate"]
+    assert done.approval.evidence["certified_rows"] > 4000
+    assert aliases(registry.settings, SHARED)[CHAMPION] == first
+    approval, model = registry.serving()
+    assert (approval, model.digest) == (done.approval, registry.first.digest)
+
+    again = registry.approve(first, reason="once more")
+    assert not again.changed
+    assert again.approval == done.approval
+
+    other = registry.approve(second)
+    assert other.changed
+    assert other.approval.sequence == done.approval.sequence + 1
+    assert not other.champion.moved_by_hand
+    assert aliases(registry.settings, SHARED)[CHAMPION] == second
+    assert registry.serving()[1].digest == registry.second.digest
+
+    back = registry.approve(first, reason="rollback")
+    assert back.changed
+    assert back.approval.sequence == other.approval.sequence + 1
+    assert registry.serving()[1].digest == registry.first.digest
+    with registry.house.connect("scorer") as conn:
+        assert [a.reason for a in history(conn, 3)] == ["rollback", "a test", "the first"]
+
+
+def test_the_same_bytes_under_another_number_serve_already(registry):
+    registry.approve(registry.first.version)
+    twin = registry.register(10)
+    assert twin.version > registry.second.version
+    done = registry.approve(twin.version)
+    assert not done.changed
+    assert done.approval.model_version == registry.first.version
+
+
+def remove_alias(settings: Settings) -> None:
+    request = urllib.request.Request(  # noqa: S310
+        f"{settings.mlflow}/api/2.0/mlflow/registered-models/alias",
+        json.dumps({"name": SHARED, "alias": CHAMPION}).encode(),
+        {"Content-Type": "application/json"},
+        method="DELETE",
+    )
+    urllib.request.urlopen(request).close()  # noqa: S310
+
+
+@pytest.mark.parametrize("how", ["moved", "removed"])
+def test_an_alias_that_was_moved_by_hand_is_repaired_loudly(registry, how):
+    first, second = registry.first.version, registry.second.version
+    registry.approve(first)
+    if how == "moved":
+        set_alias(registry.settings, SHARED, CHAMPION, second)
+    else:
+        remove_alias(registry.settings)
+    # What serves does not follow the alias.
+    assert registry.serving()[1].digest == registry.first.digest
+    done = registry.approve(first)
+    assert not done.changed
+    assert done.champion.moved_by_hand
+    assert done.champion.before == (second if how == "moved" else None)
+    assert aliases(registry.settings, SHARED)[CHAMPION] == first
+    assert not registry.approve(first).champion.moved_by_hand
+
+
+def test_of_two_approvers_one_is_told(registry):
+    registry.approve(registry.first.version)
+    third = registry.register(7)
+    barrier = threading.Barrier(2)
+
+    def one(version: int) -> Release | Fenced:
+        barrier.wait(30)
+        try:
+            return registry.approve(version)
+        except Fenced as error:
+            return error
+
+    for _ in range(5):  # until they really meet; each try is right either way
+        before = registry.sequence()
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(one, (registry.second.version, third.version)))
+        told = [r for r in results if isinstance(r, Fenced)]
+        won = [r for r in results if isinstance(r, Release)]
+        assert registry.sequence() == before + len(won)
+        registry.approve(registry.first.version)
+        if told:
+            break
+    assert "came first" in str(told[0])
+
+
+# ------------------------------------------------------------- what may not be approved
+
+
+def refused(registry: Registry, version: int, match: str, settings: Settings | None = None) -> str:
+    before = registry.sequence()
+    with pytest.raises(ModelRefused, match=match) as error:
+        registry.approve(version, settings)
+    assert registry.sequence() == before
+    assert error.value.next
+    return str(error.value)
+
+
+def test_a_version_that_does_not_exist(registry):
+    text = refused(registry, 9999, "no version 9999")
+    assert f"lockstep models {SHARED}" in text
+
+
+def test_altered_bytes_although_the_cache_has_the_right_ones(registry, altered):
+    path = registry.file(registry.second, "model.onnx")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    altered(path, bytes(data))
+    assert registry.second.digest in refused(registry, registry.second.version, "^bytes: version")
+
+
+@pytest.mark.parametrize("keep", [0, 1000])
+def test_truncated_bytes(registry, altered, keep):
+    path = registry.file(registry.second, "model.onnx")
+    altered(path, path.read_bytes()[:keep])
+    assert f"({keep:,} bytes)" in refused(registry, registry.second.version, "^bytes: version")
+
+
+def test_bytes_that_are_gone(registry, tmp_path):
+    version = registry.register(8)
+    path = registry.file(version, "model.onnx")
+    path.rename(tmp_path / "gone")
+    refused(registry, version.version, "no model.onnx in version")
+
+
+def test_a_digest_tag_that_was_changed(registry):
+    version = registry.register(5)
+    registry.tag(version.version, "f" * 64)
+    assert "f" * 64 in refused(registry, version.version, "^bytes: version")
+
+
+def test_a_version_without_a_digest_tag(registry):
+    version = registry.register(5)
+    registry.tag(version.version, "")
+    refused(registry, version.version, "^digest: version .* carries no digest tag")
+
+
+def test_an_onnx_file_that_no_compile_made(registry, altered):
+    """Somebody puts a file there and adapts the tag: the file itself does not open."""
+    version = registry.register(5)
+    data = b"not a model"
+    altered(registry.file(version, "model.onnx"), data)
+    registry.tag(version.version, hashlib.sha256(data).hexdigest())
+    refused(registry, version.version, "ONNX")
+
+
+def test_a_certificate_of_another_model(registry, altered):
+    other = registry.file(registry.first, "certificate.json").read_bytes()
+    altered(registry.file(registry.second, "certificate.json"), other)
+    text = refused(registry, registry.second.version, "^certificate: the one stored")
+    assert registry.first.digest[:12] in text
+    assert registry.second.digest[:12] in text
+
+
+def test_a_certificate_that_does_not_hold(registry, altered):
+    path = registry.file(registry.second, "certificate.json")
+    certificate = Certificate.from_json(path.read_bytes())
+    compared = {
+        name: msgspec.structs.replace(found, margins_differ=int(name == "validation"))
+        for name, found in certificate.compared.items()
+    }
+    altered(path, msgspec.structs.replace(certificate, compared=compared).to_json().encode())
+    text = refused(registry, registry.second.version, r"^certificate: .* does not hold")
+    assert "validation: 1 of" in text
+    altered(path, msgspec.structs.replace(certificate, compared={}).to_json().encode())
+    refused(registry, registry.second.version, r"does not hold \(no row was compared\)")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b'{"digest": 1}', b"\xff\xfe"])
+def test_a_certificate_that_is_none(registry, altered, content):
+    altered(registry.file(registry.second, "certificate.json"), content)
+    refused(registry, registry.second.version, r"^certificate: .* cannot be read")
+
+
+def test_a_model_of_another_use_case(registry):
+    """The registry's model of this name is a model of flights, whatever it is called."""
+    other = f"other_{uuid.uuid4().hex[:8]}"
+    migrate.upgrade(registry.settings, other)
+    client = Rest(registry.settings.mlflow)
+    client.post("registered-models/create", {"name": other})
+    client.post(
+        "model-versions/create",
+        {
+            "name": other,
+            "source": registry.first.source,
+            "run_id": registry.first.source.rstrip("/").split("/")[-2],
+            "tags": [{"key": DIGEST_TAG, "value": registry.first.digest}],
+        },
+    )
+    with (
+        House(registry.settings, other).connect("releaser") as conn,
+        pytest.raises(ModelRefused, match=f"^manifest: .* is a model of '{SHARED}'"),
+    ):
+        approve_version(registry.settings, other, 1, conn, approver="me", reason="why")
+
+
+def test_the_registry_is_down(registry, nowhere):
+    before = registry.sequence()
+    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1 does not answer"):
+        registry.approve(registry.second.version, nowhere)
+    assert registry.sequence() == before
+
+
+@pytest.fixture
+def read_only_registry(registry: Registry) -> Iterator[str]:
+    """The real registry behind a relay that passes questions on and breaks off every change."""
+
+    class Relay(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                with urllib.request.urlopen(registry.settings.mlflow + self.path) as answer:  # noqa: S310
+                    status, body = answer.status, answer.read()
+            except urllib.error.HTTPError as error:
+                status, body = error.code, error.read()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            self.close_connection = True  # no answer at all
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_registry_goes_down_before_the_alias(registry, read_only_registry):
+    registry.approve(registry.first.version)
+    before = registry.sequence()
+    broken = registry.settings.model_copy(update={"mlflow": read_only_registry})
+    with pytest.raises(Unreachable, match="alias champion was not set") as error:
+        registry.approve(registry.second.version, broken)
+    assert f"approval {before + 1} counts" in str(error.value)
+    assert registry.serving()[1].digest == registry.second.digest
+    # Again: nothing to approve, and the alias follows.
+    done = registry.approve(registry.second.version)
+    assert not done.changed
+    assert aliases(registry.settings, SHARED)[CHAMPION] == registry.second.version
+
+
+# ------------------------------------------------------------------- what may not serve
+
+
+def test_nothing_is_approved(registry):
+    bare = f"bare_{uuid.uuid4().hex[:8]}"
+    migrate.upgrade(registry.settings, bare)
+    with (
+        House(registry.settings, bare).connect() as conn,
+        pytest.raises(ModelRefused, match=r"^approval: no model of bare_") as error,
+    ):
+        approved_model(registry.settings, bare, conn)
+    assert f"lockstep approve {bare} VERSION" in str(error.value)
+
+
+def test_an_approval_of_a_digest_that_the_version_does_not_have(registry):
+    registry.house.approve("e" * 64, version=registry.first.version)
+    with pytest.raises(ModelRefused, match=r"^digest: approval .* names eeeeeeeeeeee") as error:
+        registry.serving()
+    assert registry.first.digest[:12] in str(error.value)
+
+
+def test_an_approval_of_a_version_that_the_registry_lost(registry):
+    registry.house.approve("e" * 64, version=9999)
+    with pytest.raises(ModelRefused, match="no version 9999"):
+        registry.serving()
+
+
+def test_a_tag_that_was_changed_after_the_approval(registry):
+    version = registry.register(6)
+    registry.approve(version.version)
+    registry.tag(version.version, "f" * 64)
+    with pytest.raises(ModelRefused, match=r"^digest: .* the registry's tag says ffffffffffff"):
+        registry.serving()
+
+
+def test_bytes_that_were_changed_after_the_approval(registry, elsewhere, altered):
+    registry.approve(registry.second.version)
+    path = registry.file(registry.second, "model.onnx")
+    altered(path, path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ModelRefused, match=r"^bytes: version"):
+        registry.serving(elsewhere)
+    assert not list(elsewhere.home.rglob("*.onnx"))
+    # Where the approved bytes are cached they serve on.
+    assert registry.serving()[1].digest == registry.second.digest
+
+
+def test_a_damaged_cache_is_fetched_again(registry, elsewhere):
+    registry.approve(registry.second.version)
+    registry.serving(elsewhere)
+    (cached,) = elsewhere.home.rglob("*.onnx")
+    cached.write_bytes(cached.read_bytes()[:500])
+    assert registry.serving(elsewhere)[1].digest == registry.second.digest
+    assert len(cached.read_bytes()) == len(registry.serving(elsewhere)[1].data)
+
+
+def test_the_registry_is_down_and_the_cache_has_it(registry, nowhere, caplog):
+    registry.approve(registry.second.version)
+    assert registry.serving(nowhere)[1].digest == registry.second.digest
+    assert "the registry was not asked" in caplog.text
+
+
+def test_the_registry_is_down_and_the_cache_is_empty(registry, nowhere, tmp_path):
+    registry.approve(registry.second.version)
+    empty = nowhere.model_copy(update={"home": tmp_path / "empty"})
+    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1 does not answer"):
+        registry.serving(empty)
+
+
+def test_model_version_reads_back_what_was_registered(registry):
+    assert model_version(registry.settings, SHARED, registry.first.version) == registry.first
