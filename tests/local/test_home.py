@@ -60,24 +60,26 @@ def test_the_lock_lets_one_work_at_a_time_and_dies_with_its_holder(home: Home) -
         "    print('held', flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        said: list[str] = []
-        with (
-            pytest.raises(ServiceFailed, match=f"pid {other.pid}"),
-            home.locked(lambda part, doing: said.append(doing), timeout_s=0.5),
-        ):
-            raise AssertionError("two at a time")
-        assert said == [f"waiting for another lockstep (pid {other.pid})"]
-        entered = threading.Event()
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            said: list[str] = []
+            with (
+                pytest.raises(ServiceFailed, match=f"pid {other.pid}"),
+                home.locked(lambda part, doing: said.append(doing), timeout_s=0.5),
+            ):
+                raise AssertionError("two at a time")
+            assert said == [f"waiting for another lockstep (pid {other.pid})"]
+            entered = threading.Event()
 
-        def wait() -> None:
-            with home.locked(silent):
-                entered.set()
+            def wait() -> None:
+                with home.locked(silent):
+                    entered.set()
 
-        waiter = threading.Thread(target=wait)
-        waiter.start()
-        other.kill()
+            waiter = threading.Thread(target=wait)
+            waiter.start()
+        finally:
+            other.kill()
         waiter.join(30)
         assert entered.is_set()
 
