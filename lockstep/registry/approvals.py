@@ -20,7 +20,7 @@ from lockstep.errors import Fenced, UsageError
 from lockstep.warehouse.connect import answering
 from lockstep.warehouse.publish import APPROVALS_LOCK
 
-__all__ = ["Approval", "append", "current", "history"]
+__all__ = ["Approval", "append", "check_words", "current", "history"]
 
 _COLUMNS = "sequence, model_version, digest, approver, reason, approved_at, evidence"
 
@@ -55,6 +55,15 @@ def history(conn: psycopg.Connection[Any], limit: int = 20) -> list[Approval]:
         ).fetchall()
 
 
+def check_words(approver: str, reason: str) -> None:
+    """Raises UsageError without an approver's name or a reason."""
+    for name, text in (("approver", approver), ("reason", reason)):
+        if not text.strip():
+            raise UsageError(
+                f"an approval needs a {name}, and {text!r} is none", next=f"add --{name} TEXT"
+            )
+
+
 def append(
     conn: psycopg.Connection[Any],
     *,
@@ -70,9 +79,7 @@ def append(
     Waits for a publish that is under way, so that each publish lies wholly before or after.
     Raises Fenced when another approval came first, UsageError without approver or reason.
     """
-    for name, text in (("approver", approver), ("reason", reason)):
-        if not text.strip():
-            raise UsageError(f"an approval needs a {name}, and {text!r} is none")
+    check_words(approver, reason)
     sequence = after.sequence + 1 if after else 1
     try:
         with (

@@ -18,7 +18,7 @@ from lockstep.compiled_model import open_model
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiled_model.opening import digest_of
 from lockstep.errors import ModelRefused, Transient, Unreachable
-from lockstep.registry.approvals import Approval, append, current
+from lockstep.registry.approvals import Approval, append, check_words, current
 from lockstep.registry.approved import check_use_case
 from lockstep.registry.mlflow import (
     CERTIFICATE_FILE,
@@ -96,6 +96,7 @@ def approve_version(
     Raises ModelRefused naming what does not fit, Fenced when another approval came first,
     Unreachable when registry or warehouse do not answer.
     """
+    check_words(approver, reason)
     before = current(conn)  # 1
     checked = check_version(settings, use_case, version)  # 2 to 5
     digest = checked.model.digest

@@ -130,13 +130,20 @@ def begin_attempt(
 def finish_attempt(conn: psycopg.Connection[Any], attempt: Attempt) -> Attempt:
     """Seal the attempt's table and note its rows and checksum. Not to be undone.
 
-    Raises PublishRefused when rows are missing or too many; the table stays for a look at it.
+    Raises PublishRefused when rows are missing or too many (the table stays for a look at it),
+    Fenced when a later attempt gave this one up.
     """
     if not attempt.needs_scoring or attempt.stage_table is None:
         return attempt
     table = sql.Identifier(attempt.stage_table)
     with answering(conn), conn.transaction():
         conn.execute("SET LOCAL lock_timeout = '60s'")
+        if read_attempt(conn, attempt.number, lock=True).state != "staging":
+            raise Fenced(
+                f"attempt {attempt.number} at {attempt.day} was given up by a later one",
+                left="nothing of this attempt",
+                next="let the newest attempt at this day finish, or run the day again",
+            )
         # Waits for a task that is still writing, and keeps a late one out: what is counted here
         # is what will be published. The owner takes its own right to write, so a task that
         # outlived its job (a zombie) fails from now on.
@@ -153,13 +160,11 @@ def finish_attempt(conn: psycopg.Connection[Any], attempt: Attempt) -> Attempt:
                 next="run the day again",
             )
         conn.execute(sql.SQL("ANALYZE {}").format(table))
-        done = conn.execute(
+        conn.execute(
             "UPDATE batch_attempts SET state = 'staged', staged_rows = %s, checksum = %s,"
-            " finished_at = now() WHERE attempt = %s AND state = 'staging'",
+            " finished_at = now() WHERE attempt = %s",
             (rows, checksum, attempt.number),
         )
-        if done.rowcount != 1:
-            raise Fenced(f"attempt {attempt.number} was given up by a later one")
     conn.execute(f"SELECT pg_advisory_unlock({ATTEMPT_LOCK})", (attempt.number,))
     return read_attempt(conn, attempt.number)
 

@@ -124,13 +124,14 @@ def engine(settings: Settings, role: str, use_case: str) -> sqlalchemy.Engine:
 
 
 @contextmanager
-def answering(connection: psycopg.Connection[Any], use_case: str = "USE_CASE") -> Iterator[None]:
+def answering(connection: psycopg.Connection[Any], use_case: str | None = None) -> Iterator[None]:
     """Turn what psycopg raises when the warehouse goes away into our errors.
 
     Unreachable for a lost connection, Transient for a lock that did not come in time,
     UsageError for a schema that was not migrated. Everything else passes through.
     """
     there = _where_of(connection)
+    use_case = use_case or _use_case_of(connection)
     try:
         yield
     except (pg.LockNotAvailable, pg.DeadlockDetected, pg.QueryCanceled) as error:
@@ -185,6 +186,15 @@ def _where_of(connection: psycopg.Connection[Any]) -> str:
         return f"{connection.info.host}:{connection.info.port}"
     except psycopg.Error:
         return "an unknown address"
+
+
+def _use_case_of(connection: psycopg.Connection[Any]) -> str:
+    try:
+        options = connection.info.get_parameters().get("options", "")
+    except psycopg.Error:
+        options = ""
+    found = re.search(r"search_path=(\w+)", options)
+    return found[1] if found else "USE_CASE"
 
 
 def _first_line(error: psycopg.Error) -> str:

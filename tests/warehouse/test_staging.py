@@ -283,6 +283,8 @@ def test_a_zombie_whose_attempt_was_given_up_is_told(fresh_house, until):
     until(lambda: clear_leftovers(conn) == [attempt.number])
     with pytest.raises(Fenced, match="takes no more rows"):
         stage(fresh_house.conninfo(), attempt, [scored(5)])
+    with pytest.raises(Fenced, match="was given up by a later one"):
+        finish_attempt(conn, attempt)
 
 
 def test_staged_attempts_wait_until_they_are_useless(fresh_house):
