@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import xgboost
 
 from lockstep.compiled_model.manifest import Training
-from lockstep.compiling import Compiled, Matrix, compile_model, trace
+from lockstep.compiling import Compiled, compile_model, trace
 from lockstep.contracts import Columns, Contract, columns_from_arrow
 from models.flight_delay import data
 from models.flight_delay.features import features, fit
@@ -103,7 +103,7 @@ def small_compiled(trees: int = 20, use_case: str = "flight_delay") -> Compiled:
 def small_booster(trees: int = 20) -> xgboost.Booster:
     """The native model that `small_compiled` is compiled from."""
     trained = some(_JANUARY)
-    matrix = Matrix(trace(features, fit(trained), departures())).read(trained)
+    matrix = trace(features, fit(trained), departures()).reader().read(trained)
     rows = xgboost.QuantileDMatrix(matrix, label=late()[_JANUARY])
     parameters = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}
     return xgboost.train(parameters, rows, trees)

@@ -1,14 +1,14 @@
 """Compile features and an estimator into one certified ONNX file. Needs the `train` extra."""
 
-from lockstep.compiling.compile import Compiled, Matrix, compile_model
+from lockstep.compiling.compile import Compiled, compile_model, rows_to_answer
 from lockstep.compiling.graph import FeatureFunction, Traced, trace
 
 __all__ = [
     "Certificate",
     "Compiled",
     "FeatureFunction",
-    "Matrix",
     "Traced",
     "compile_model",
+    "rows_to_answer",
     "trace",
 ]

@@ -21,15 +21,16 @@ from lockstep.compiled_model.manifest import (
     Window,
     encode,
 )
+from lockstep.compiled_model.parts import MATRIX, Matrix
 from lockstep.compiled_model.sealing import seal
 from lockstep.compiled_model.session import open_session
 from lockstep.compiling.edges import edge_columns, edge_matrix
 from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
-from lockstep.compiling.graph import MATRIX, Traced
-from lockstep.compiling.parity import SCORE_BOUND, Answers, RowSet, certify
+from lockstep.compiling.graph import Traced
+from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, Answers, RowSet, certify
 from lockstep.contracts import Columns, Contract, model_inputs
 
-__all__ = ["Compiled", "Matrix", "compile_model", "native_answers", "row_sets"]
+__all__ = ["Compiled", "compile_model", "native_answers", "row_sets", "rows_to_answer"]
 
 _EDGE_ROWS = 20_000
 _GOLDEN_SEEN = 32
@@ -45,25 +46,6 @@ class Compiled:
     certificate: Certificate
 
 
-class Matrix:
-    """The features graph on its own: what the estimator is trained on, and certified with."""
-
-    def __init__(self, traced: Traced) -> None:
-        graph = traced.build({MATRIX: traced.matrix})
-        self.names = tuple(wanted.name for wanted in traced.inputs)
-        self._session = open_session(graph.SerializeToString(deterministic=True))
-
-    def read(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """float32[rows, features] of raw columns."""
-        feed = model_inputs(columns, self.names)
-        rows = len(feed[self.names[0]])
-        parts = [
-            self._session.run([MATRIX], {k: v[start : start + _CHUNK] for k, v in feed.items()})[0]
-            for start in range(0, max(rows, 1), _CHUNK)
-        ]
-        return np.concatenate(parts)
-
-
 def compile_model(
     *,
     use_case: str,
@@ -75,13 +57,14 @@ def compile_model(
     versions: dict[str, str],
     fingerprints: dict[str, str],
     windows: Sequence[Window] = (),
-    progress: Callable[[str], None] = lambda _: None,
+    answered: Callable[[int], None] = lambda _: None,
 ) -> Compiled:
     """Compile an xgboost.Booster, open the result as every scorer will, and certify it.
 
     `validation` are raw columns that were not trained on. Raises ModelRefused when the compiled
     model differs from the native one in any way that it may not, UsageError for an estimator
-    that cannot be compiled.
+    that cannot be compiled. The certificate takes a while: `answered` is told rows as they are
+    answered, `rows_to_answer` of them in all.
     """
     forest = read_forest(booster)
     margin, score = margin_and_score(traced.matrix, forest)
@@ -102,17 +85,21 @@ def compile_model(
     )
     data = _serialise(graph, manifest)
     digest = digest_of(data)
-    progress("open the file as a scorer will")
     model = open_model(data, digest=digest)
     certificate = certify(
         digest,
         use_case,
-        row_sets(model, Matrix(traced), forest, booster, validation),
+        row_sets(model, traced.reader(), forest, booster, validation),
         golden_rows=len(manifest.golden.margin),
         versions=versions,
-        progress=progress,
+        answered=answered,
     )
     return Compiled(model, certificate)
+
+
+def rows_to_answer(validation: int) -> int:
+    """How many rows a certificate answers with so many validation rows."""
+    return (validation + 2 * _EDGE_ROWS) * len(BATCH_SIZES)
 
 
 def row_sets(

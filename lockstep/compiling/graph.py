@@ -18,16 +18,16 @@ from spox import Var
 
 from lockstep.compiled_model.manifest import Input
 from lockstep.compiled_model.opening import GRAPH_TYPES
+from lockstep.compiled_model.parts import MATRIX, Matrix
 from lockstep.contracts import Contract
 from lockstep.errors import UsageError
 from lockstep.features import Array, Event
 
-__all__ = ["MATRIX", "FeatureFunction", "Traced", "trace"]
+__all__ = ["FeatureFunction", "Traced", "trace"]
 
 FeatureFunction = Callable[[Event, Mapping[str, Any]], Mapping[str, Array]]
 """(event, fitted) -> feature name -> float32 array, in the order of the matrix."""
 
-MATRIX = "matrix"
 _DTYPES = {"string": ndx.utf8, "int64": ndx.int64, "float32": ndx.float32}
 
 
@@ -46,6 +46,11 @@ class Traced:
         model = spox.build(arguments, dict(outputs))
         model.producer_name = "lockstep"
         return model
+
+    def reader(self) -> Matrix:
+        """The features graph, ready to run: what the estimator is trained on."""
+        graph = self.build({MATRIX: self.matrix})
+        return Matrix(graph, [wanted.name for wanted in self.inputs])
 
 
 def trace(features: FeatureFunction, fitted: Mapping[str, Any], contract: Contract) -> Traced:

@@ -34,26 +34,27 @@ class RowSet:
     score: Callable[[slice], Answers]
 
 
-def compare(
-    rows: RowSet, *, bound: float = SCORE_BOUND, batch_sizes: Sequence[int] = BATCH_SIZES
-) -> Compared:
+def compare(rows: RowSet, *, answered: Callable[[int], None] = lambda _: None) -> Compared:
     """Answer `rows` at each batch size and compare with the native answers."""
     native_score, native_margin = rows.native
     first: Answers | None = None
     margins = beyond = between = 0
     largest = 0.0
-    for size in batch_sizes:
-        parts = [rows.score(part) for part in _batches(rows.rows, size)]
+    for size in BATCH_SIZES:
+        parts = []
+        for part in _batches(rows.rows, size):
+            parts.append(rows.score(part))
+            answered(part.stop - part.start)
         score, margin = (np.concatenate(column) for column in zip(*parts, strict=True))
         margins = max(margins, int((_bits(margin) != _bits(native_margin)).sum()))
         apart = np.abs(score.astype(np.float64) - native_score)
         # A NaN compares as beyond: no score may be one.
-        beyond = max(beyond, int((~(apart <= bound)).sum()))
+        beyond = max(beyond, int((~(apart <= SCORE_BOUND)).sum()))
         largest = max(largest, float(np.nanmax(apart, initial=0.0)))
         first = first or (score, margin)
         unlike = (_bits(score) != _bits(first[0])) | (_bits(margin) != _bits(first[1]))
         between = max(between, int(unlike.sum()))
-    return Compared(rows.rows, tuple(batch_sizes), margins, beyond, largest, between)
+    return Compared(rows.rows, BATCH_SIZES, margins, beyond, largest, between)
 
 
 def certify(
@@ -63,13 +64,12 @@ def certify(
     *,
     golden_rows: int,
     versions: dict[str, str],
-    progress: Callable[[str], None] = lambda _: None,
+    answered: Callable[[int], None] = lambda _: None,
 ) -> Certificate:
     """Compare every set. Raises ModelRefused with the counts when anything differs."""
     compared = {}
     for rows in sets:
-        progress(f"{rows.name}: {rows.rows:,} rows")
-        compared[rows.name] = found = compare(rows)
+        compared[rows.name] = found = compare(rows, answered=answered)
         if not found.holds:
             raise ModelRefused(
                 f"no certificate: on {rows.name} ({found.rows:,} rows) {found.margins_differ:,}"

@@ -29,7 +29,7 @@ _UNSEEN = -1.0
 _CATEGORIES = ("carrier", "origin", "dest", "engine")
 _AS_THEY_ARE = (
     *("distance", "seats", "temp", "humid", "wind_dir", "wind_speed"),
-    *("precip", "pressure", "visib"),
+    *("precip", "visib"),
 )
 
 

@@ -1,0 +1,119 @@
+"""Compiled models as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lockstep.compiled_model import CompiledModel
+    from lockstep.training.verification import Verified
+
+__all__ = ["manifest_text", "verified_text", "versions_text"]
+
+_APPROVALS = 5
+
+
+def manifest_text(name: str, model: CompiledModel) -> str:
+    """What `lockstep inspect` prints."""
+    about, contract = model.manifest, model.contract
+    training, estimator = about.training, about.estimator
+    by_type: dict[str, list[str]] = {}
+    for wanted in about.inputs:
+        by_type.setdefault(wanted.type, []).append(wanted.name)
+    unused = [f.name for f in contract.fields if f.name not in model.input_names]
+    rows = [
+        ("use case", about.use_case),
+        ("digest", model.digest),
+        ("size", f"{len(model.data):,} bytes"),
+        ("contract", f"{contract.name} version {contract.version}"),
+        *((f"reads {kind}", ", ".join(names)) for kind, names in by_type.items()),
+        ("does not read", ", ".join(unused) or "nothing is left out"),
+        ("windows", ", ".join(model.window_names) or "none"),
+        ("features", ", ".join(about.features)),
+        (
+            "estimator",
+            f"{estimator.kind} {estimator.objective}, {estimator.trees} trees of depth"
+            f" {estimator.depth} at most, {estimator.link} link",
+        ),
+        (
+            "trained on",
+            f"{training.trained_from} until {training.trained_until}: {training.rows:,} events,"
+            f" {training.positives:,} positive",
+        ),
+        (
+            "tested on",
+            f"{training.tested_from} until {training.tested_until}: {training.test_rows:,} events,"
+            f" {training.test_positives:,} positive",
+        ),
+        ("metrics", _pairs(training.metrics)),
+        ("parameters", _pairs(training.parameters)),
+        ("golden", f"{len(about.golden.margin)} events reproduce on this machine"),
+        *((f"{kind} of", value) for kind, value in about.fingerprints.items()),
+        ("versions", _pairs(about.versions)),
+    ]
+    return f"{name}\n{_table(rows)}"
+
+
+def versions_text(document: Mapping[str, Any]) -> str:
+    """What `lockstep models` prints, of its JSON document."""
+    use_case, lines = document["use_case"], []
+    for found in document["versions"]:
+        marks = [*found["aliases"], *(["serves"] if found["serves"] else [])]
+        head = f"version {found['version']}  {found['digest'][:12] or '(no digest)'}"
+        lines.append(f"{head}  {found['created_at'][:16]}  {', '.join(marks)}".rstrip())
+        tags = found["tags"]
+        metrics = {
+            name.removeprefix("lockstep.metric."): value
+            for name, value in tags.items()
+            if name.startswith("lockstep.metric.")
+        }
+        lines.append(f"    trained on {tags.get('lockstep.trained', '?')}; {_pairs(metrics)}")
+        lines.append(f"    certificate: {tags.get('lockstep.certificate', 'none')}")
+    if not lines:
+        lines.append(f"no version of {use_case} is registered; next: lockstep train {use_case}")
+    for approval in document["approvals"][:_APPROVALS]:
+        lines.append(
+            f"approval {approval['sequence']}: version {approval['model_version']}"
+            f" ({approval['digest'][:12]}) by {approval['approver']}: {approval['reason']}"
+        )
+    if document["approvals_unknown"]:
+        lines.append(f"approvals: unknown ({document['approvals_unknown']})")
+    elif not document["approvals"]:
+        lines.append(f"no approval yet; next: lockstep approve {use_case} VERSION --reason '...'")
+    return "\n".join(lines)
+
+
+def verified_text(name: str, verified: Verified) -> str:
+    """What `lockstep verify` prints."""
+    golden = len(verified.model.manifest.golden.margin)
+    lines = [
+        f"{name}: digest {verified.model.digest}",
+        "bytes, operators, manifest and signature: in order",
+        f"golden vectors: {golden} of {golden} reproduce",
+    ]
+    if verified.certificate is None:
+        lines.append(
+            "certificate: not measured again, the native model is not beside it"
+            " (lockstep train --output writes it there)"
+        )
+        return "\n".join(lines)
+    lines.append(f"certificate, measured now: {verified.certificate.summary()}")
+    for part, found in verified.certificate.compared.items():
+        sizes = ", ".join(f"{size:,}" for size in found.batch_sizes)
+        lines.append(f"    {part}: {found.rows:,} rows, the same in batches of {sizes}")
+    if not verified.recorded_events:
+        lines.append("    the lake lacks the test period: golden events took its place")
+    if verified.stored is None:
+        lines.append("stored certificate: none beside the model")
+    else:
+        lines.append(f"stored certificate: {verified.stored.summary()}")
+    return "\n".join(lines)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items()) or "none"
+
+
+def _table(rows: Sequence[tuple[str, str]] | Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"  {name:<17}{value}" for name, value in rows)

@@ -1,0 +1,102 @@
+"""A compiled model's two halves: the features on their own, and the trees on their own.
+
+They are cut out of the file's graph at the matrix, the one input of its tree ensemble. The
+certificate is measured with them, and a faster kernel for the trees takes their place there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx.helper import make_tensor_value_info
+
+from lockstep.compiled_model.opening import CompiledModel
+from lockstep.compiled_model.session import open_session
+from lockstep.compiled_model.structure import parse
+from lockstep.contracts import Columns, model_inputs
+from lockstep.errors import ModelRefused
+
+__all__ = ["MATRIX", "Matrix", "features_part", "trees_part"]
+
+MATRIX = "matrix"
+Shape = list[str | int | None]
+_ENSEMBLE = "TreeEnsemble"
+_CHUNK = 8192
+
+
+class Matrix:
+    """A features graph: what the estimator is trained on, and certified with."""
+
+    def __init__(self, graph: ModelProto, names: Sequence[str], output: str = MATRIX) -> None:
+        self.names = tuple(names)
+        self._output = output
+        self._session = open_session(graph.SerializeToString(deterministic=True))
+
+    def read(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """float32[rows, features] of raw columns."""
+        feed = model_inputs(columns, self.names)
+        rows = len(feed[self.names[0]])
+        parts = [
+            self._session.run([self._output], {k: v[at : at + _CHUNK] for k, v in feed.items()})[0]
+            for at in range(0, max(rows, 1), _CHUNK)
+        ]
+        return np.concatenate(parts)
+
+
+def features_part(model: CompiledModel) -> Matrix:
+    """The graph from the fields to the matrix."""
+    graph = parse(model.data)
+    matrix = _ensemble(graph).input[0]
+    shape: Shape = ["N", len(model.manifest.features)]
+    found = make_tensor_value_info(matrix, TensorProto.FLOAT, shape)
+    return Matrix(_cut(graph, list(graph.graph.input), [found]), model.input_names, matrix)
+
+
+def trees_part(model: CompiledModel) -> tuple[Any, str]:
+    """The graph from the matrix to `score` and `margin`: a session, and its input's name."""
+    graph = parse(model.data)
+    matrix = _ensemble(graph).input[0]
+    shape: Shape = ["N", len(model.manifest.features)]
+    given = make_tensor_value_info(matrix, TensorProto.FLOAT, shape)
+    part = _cut(graph, [given], list(graph.graph.output))
+    return open_session(part.SerializeToString(deterministic=True)), matrix
+
+
+def _ensemble(model: ModelProto) -> NodeProto:
+    found: list[NodeProto] = [node for node in model.graph.node if node.op_type == _ENSEMBLE]
+    if len(found) != 1:
+        raise ModelRefused(f"the graph has {len(found)} tree ensembles, not one")
+    return found[0]
+
+
+def _cut(
+    model: ModelProto, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]
+) -> ModelProto:
+    """The nodes between `inputs` and `outputs`, in their order."""
+    given = {value.name for value in inputs}
+    needed = {value.name for value in outputs}
+    kept: list[NodeProto] = []
+    for node in reversed(model.graph.node):
+        if needed & set(node.output) and not given & set(node.output):
+            kept.append(node)
+            needed |= _reads(node)
+    part = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
+    part.graph.name = model.graph.name
+    part.graph.node.extend(reversed(kept))
+    part.graph.initializer.extend(t for t in model.graph.initializer if t.name in needed)
+    part.graph.input.extend(value for value in inputs if value.name in needed)
+    part.graph.output.extend(outputs)
+    return part
+
+
+def _reads(node: NodeProto) -> set[str]:
+    """What a node reads, in its branches too."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.GRAPH:
+            for inner in attribute.g.node:
+                names |= _reads(inner)
+    return names

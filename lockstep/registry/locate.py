@@ -1,0 +1,83 @@
+"""What a user means by a model: a file, a version of a use case, or its champion."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from lockstep.errors import UsageError
+from lockstep.registry.mlflow import (
+    CERTIFICATE_FILE,
+    CHAMPION,
+    NATIVE_FILE,
+    aliases,
+    fetch_artifact,
+    fetch_model,
+    model_version,
+    model_versions,
+)
+from lockstep.settings import Settings
+
+__all__ = ["Located", "certificate_path", "locate", "native_path"]
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model's bytes and what lies beside them. `digest` is what they should have, if known."""
+
+    name: str
+    data: bytes
+    digest: str | None
+    certificate: bytes | None
+    native: bytes | None
+
+
+def certificate_path(model: Path) -> Path:
+    """Where the certificate of a model in a file is."""
+    return model.with_suffix(".certificate.json")
+
+
+def native_path(model: Path) -> Path:
+    """Where the native booster of a model in a file is."""
+    return model.with_suffix(".native.ubj")
+
+
+def locate(settings: Settings, text: str) -> Located:
+    """FILE, USE_CASE/VERSION, or USE_CASE (its champion, else its newest version).
+
+    Raises UsageError when there is nothing of that name, ModelRefused or Unreachable as the
+    registry answers.
+    """
+    path = Path(text)
+    if path.is_file():
+        beside = [
+            found.read_bytes() if found.is_file() else None
+            for found in (certificate_path(path), native_path(path))
+        ]
+        return Located(str(path), path.read_bytes(), None, beside[0], beside[1])
+    match = re.fullmatch(r"([a-z][a-z0-9_]*)(?:/([0-9]{1,9}))?", text)
+    if not match:
+        raise UsageError(
+            f"{text!r} is no file, and does not read like USE_CASE or USE_CASE/VERSION",
+            next="lockstep models USE_CASE (lists its versions)",
+        )
+    use_case, number = match[1], int(match[2]) if match[2] else None
+    if number is None:
+        number = aliases(settings, use_case).get(CHAMPION)
+    if number is None:
+        newest = model_versions(settings, use_case)[:1]
+        if not newest:
+            raise UsageError(
+                f"{text!r} is no file, and the registry has no model of that name",
+                next=f"lockstep train {use_case}, or name a file",
+            )
+        number = newest[0].version
+    version = model_version(settings, use_case, number)
+    return Located(
+        f"{use_case}/{number}",
+        fetch_model(settings, use_case, number, version.digest),
+        version.digest,
+        fetch_artifact(settings, use_case, number, CERTIFICATE_FILE),
+        fetch_artifact(settings, use_case, number, NATIVE_FILE),
+    )

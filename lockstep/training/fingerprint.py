@@ -1,0 +1,79 @@
+"""What a training depends on, as hashes: the same hashes give the same model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import lockstep
+from lockstep.contracts import Contract
+from lockstep.lake import fingerprint as lake_fingerprint
+from lockstep.training.dataset import label_days
+from lockstep.training.definition import Definition
+
+__all__ = ["code", "combine", "files", "settings", "versions"]
+
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "ndonnx", "spox", "tzdata", "xgboost")
+_PARTS = ("compiled_model", "compiling", "contracts", "features", "training")
+
+
+def versions() -> dict[str, str]:
+    """Of every package whose change may change the model's bits."""
+    return {"lockstep": lockstep.__version__} | {name: version(name) for name in _PACKAGES}
+
+
+def code(use_case: str) -> str:
+    """Of the sources that make the model: Lockstep's, and what models/USE_CASE/model.py imports."""
+    root = Path(lockstep.__file__).parent
+    sources = {
+        f"lockstep/{path.relative_to(root)}": path
+        for part in _PARTS
+        for path in (root / part).glob("*.py")
+    }
+    for name, module in list(sys.modules.items()):
+        if name.startswith(f"models.{use_case}.") and getattr(module, "__file__", None):
+            sources[name] = Path(str(module.__file__))
+    return combine({name: _sha256(path.read_bytes()) for name, path in sources.items()})
+
+
+def settings(definition: Definition, contracts: Mapping[str, Contract]) -> str:
+    """Of everything that models/USE_CASE/model.py declares, and of the contracts."""
+    return combine(
+        {
+            "parameters": dict(definition.parameters),
+            "trees": definition.trees,
+            "threads": definition.threads,
+            "train": [definition.train.start.isoformat(), definition.train.until.isoformat()],
+            "test": [definition.test.start.isoformat(), definition.test.until.isoformat()],
+            "label": definition.label.meaning,
+            "contracts": {name: dict(found.document) for name, found in contracts.items()},
+        }
+    )
+
+
+def files(lake: str, definition: Definition, events: Contract, outcomes: Contract) -> str:
+    """Of the lake's files that a training reads: quick to take, without reading their rows.
+
+    The same rows in other files have another fingerprint; see `Rows.fingerprint`.
+    """
+    found = {}
+    for period in (definition.train, definition.test):
+        for day in period.days():
+            found[f"{events.source}/{day}"] = lake_fingerprint(lake, events.source, day)
+        for day in label_days(lake, definition.label, outcomes.source, period):
+            found[f"{outcomes.source}/{day}"] = lake_fingerprint(lake, outcomes.source, day)
+    return combine(found)
+
+
+def combine(parts: Mapping[str, Any]) -> str:
+    """One hash of many facts, whatever their order."""
+    return _sha256(json.dumps(parts, sort_keys=True, default=str).encode())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,188 @@
+"""Train, compile and certify one use case's model.
+
+1. read the training and the test period from the lake
+2. fit the features' constants on the training rows, trace the features into a graph
+3. run that graph over the rows: its output, and nothing else, is what XGBoost is trained on
+4. measure on the test period
+5. compile, open as a scorer will, certify on the whole test period
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lockstep.compiled_model.manifest import Training
+from lockstep.compiling import (
+    Compiled,
+    Traced,
+    compile_model,
+    rows_to_answer,
+    trace,
+)
+from lockstep.contracts import Contract
+from lockstep.errors import CheckFailed, LakeError, UsageError
+from lockstep.settings import Settings
+from lockstep.training import fingerprint
+from lockstep.training.dataset import Rows, read_rows
+from lockstep.training.definition import Definition, contract, load_definition
+from lockstep.training.metrics import measure
+from lockstep.training.profile import profile, quantiles
+from lockstep.training.progress import Progress, Silent
+
+__all__ = ["Plan", "Trained", "check_gates", "make_plan", "train"]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is to be trained, and a fingerprint of all that decides how it comes out."""
+
+    use_case: str
+    definition: Definition
+    events: Contract
+    outcomes: Contract
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A certified model and the native one that it was compiled from."""
+
+    compiled: Compiled
+    native: bytes
+    """The booster in XGBoost's UBJSON."""
+    fingerprint: str
+
+
+def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) -> Plan:
+    """Read what the use case declares. Raises UsageError, or LakeError for a day that is missing.
+
+    `trees` trains another number than declared: a smaller model for a try.
+    """
+    definition = load_definition(use_case)
+    if trees is not None:
+        if trees < 1:
+            raise UsageError(f"--trees is {trees}, which is not at least 1")
+        definition = dataclasses.replace(definition, trees=trees)
+    events = contract(use_case, definition.contract)
+    outcomes = contract(use_case, definition.label.contract)
+    try:
+        files = fingerprint.files(settings.lake, definition, events, outcomes)
+    except LakeError as error:
+        raise LakeError(
+            error.message,
+            left="nothing: no model was trained",
+            next=f"lockstep data {use_case} (brings recorded events into the lake)",
+        ) from None
+    found = fingerprint.combine(
+        {
+            "files": files,
+            "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}),
+            "code": fingerprint.code(use_case),
+            "versions": fingerprint.versions(),
+        }
+    )
+    return Plan(use_case, definition, events, outcomes, found)
+
+
+def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> Trained:
+    """Do all five steps. Raises ModelRefused when the certificate cannot be given."""
+    progress = progress or Silent()
+    definition = plan.definition
+    trained_on, tested_on = (
+        read_rows(settings.lake, plan.events, plan.outcomes, definition.label, period, progress)
+        for period in (definition.train, definition.test)
+    )
+    progress.start("trace the features")
+    traced = trace(definition.features, definition.fit(trained_on.columns), plan.events)
+    matrix = traced.reader()
+    ready, unseen = matrix.read(trained_on.columns), matrix.read(tested_on.columns)
+    progress.finish(f"{len(traced.names)} features of {len(traced.inputs)} fields")
+    booster = _fit(definition, ready, trained_on.label, progress)
+    score = booster.inplace_predict(unseen, missing=np.nan)
+    metrics = measure(definition.parameters["objective"], tested_on.label, score)
+    progress.finish(
+        f"{definition.trees} trees; on {len(tested_on):,} unseen events: {show(metrics)}"
+    )
+    progress.start("compile and certify", rows_to_answer(len(tested_on)))
+    compiled = compile_model(
+        use_case=plan.use_case,
+        contract=plan.events,
+        traced=traced,
+        booster=booster,
+        validation=tested_on.columns,
+        training=_about(plan, traced, trained_on, tested_on, metrics, score),
+        versions=fingerprint.versions(),
+        fingerprints={
+            "data": fingerprint.combine(
+                {"train": trained_on.fingerprint(), "test": tested_on.fingerprint()}
+            ),
+            "settings": fingerprint.settings(definition, {"e": plan.events, "o": plan.outcomes}),
+            "code": fingerprint.code(plan.use_case),
+        },
+        answered=progress.advance,
+    )
+    progress.finish(compiled.certificate.summary())
+    return Trained(compiled, bytes(booster.save_raw("ubj")), plan.fingerprint)
+
+
+def check_gates(definition: Definition, metrics: Mapping[str, float]) -> None:
+    """Raises CheckFailed naming a metric that is below its gate, or was not measured."""
+    for name, least in definition.gates.items():
+        found = metrics.get(name, float("nan"))
+        if not found >= least:
+            raise CheckFailed(
+                f"the model's {name} on the test period is {found}, below its gate of {least}",
+                left="nothing: the model was not registered",
+                next="improve the features or the parameters, or lower the gate in model.py",
+            )
+
+
+def show(metrics: Mapping[str, float]) -> str:
+    """Metrics for people."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def _fit(
+    definition: Definition, matrix: np.ndarray[Any, Any], label: Any, progress: Progress
+) -> Any:
+    import xgboost
+
+    class Rounds(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            progress.advance()
+            return False
+
+    progress.start(f"train on {len(label):,} events", definition.trees)
+    rows = xgboost.QuantileDMatrix(matrix, label=label, nthread=definition.threads)
+    parameters = {**definition.parameters, "nthread": definition.threads}
+    return xgboost.train(parameters, rows, definition.trees, callbacks=[Rounds()])
+
+
+def _about(
+    plan: Plan, traced: Traced, rows: Rows, test: Rows, metrics: dict[str, float], score: Any
+) -> Training:
+    definition = plan.definition
+    return Training(
+        trained_from=definition.train.start.isoformat(),
+        trained_until=definition.train.until.isoformat(),
+        tested_from=definition.test.start.isoformat(),
+        tested_until=definition.test.until.isoformat(),
+        rows=len(rows),
+        positives=int((rows.label > 0.5).sum()),
+        test_rows=len(test),
+        test_positives=int((test.label > 0.5).sum()),
+        metrics=metrics,
+        parameters={
+            **definition.parameters,
+            "trees": definition.trees,
+            "threads": definition.threads,
+            "label": definition.label.meaning,
+        },
+        profile=profile(plan.events, traced.inputs, rows.columns),
+        scores=quantiles(score.astype(np.float64)),
+    )
