@@ -71,15 +71,13 @@ def build(
         @Service.task
         async def _watch(self) -> None:
             await asyncio.wait([self.done])
-            # Whatever ended it, this process has nothing left to do: crash the app, so that
-            # its supervisor starts a fresh one. `main` prints the reason.
-            if (error := self.done.exception()) is not None:
-                raise error
+            if service.failure is not None:
+                # Nothing is left to do here: stop as if told to. `main` says why.
+                os.kill(os.getpid(), signal.SIGTERM)
 
         async def on_stop(self) -> None:
             service.stop()
             await asyncio.wait([self.done])
-            self.thread.shutdown()
 
     @app.agent(app.topic(pipeline.topics.control, value_serializer="json"))
     async def control(hints: Any) -> None:
@@ -139,14 +137,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(service: ScoringService, worker: Any) -> int:
+    code = 0
     try:
         worker.execute_from_commandline()
     except SystemExit as done:
-        return int(done.code or 0) or int(service.failure is not None)
-    except LockstepError as error:
-        log.error("%s: %s", type(error).__name__, error)
-        return 1
-    return 0
+        code = int(done.code or 0)
+    # Told to stop while it was still starting, Faust does not stop what it had started.
+    service.stop()
+    service.join()
+    if isinstance(service.failure, LockstepError):
+        log.error("%s: %s", type(service.failure).__name__, service.failure)
+    elif service.failure is not None:
+        log.error("the worker failed", exc_info=service.failure)
+    return code or int(service.failure is not None)
 
 
 def _require_free(port: int) -> None:

@@ -43,6 +43,9 @@ class ScoringService:
         self._stop, self._give_up = threading.Event(), threading.Event()
         self.models = ModelRefresher(settings, pipeline, self.status)
         self.failure: BaseException | None = None
+        """What ended it, unless it was told to stop."""
+        self._ended = threading.Event()
+        self._ended.set()
 
     def stop(self) -> None:
         """Drain: finish what is in hand, wait for acknowledgements, leave the group."""
@@ -53,8 +56,21 @@ class ScoringService:
             timer.daemon = True
             timer.start()
 
+    def join(self) -> None:
+        """Wait until `run` has ended, or was never begun."""
+        self._ended.wait()
+
     def run(self) -> None:
-        """Score until stopped. Raises the LockstepError that ended it, when one did."""
+        """Score until stopped. Keeps what ended it in `failure`, and raises nothing."""
+        self._ended.clear()
+        try:
+            self._score()
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self._ended.set()
+
+    def _score(self) -> None:
         settings, topics, status = self._settings, self._pipeline.topics, self.status
         # Until the first poll nothing is in hand: stopping need not wait for anything.
         self.models.open(self._stop)
@@ -106,9 +122,6 @@ class ScoringService:
         )
         try:
             intake.run(self._stop)
-        except BaseException as error:
-            self.failure = error
-            raise
         finally:
             self.stop()
             self.models.stop()
