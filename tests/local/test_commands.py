@@ -1,0 +1,150 @@
+"""lockstep up, down, status as typed, with the fastest service: crashes, races, wrong input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from lockstep.local import unprivileged
+from lockstep.local.service import leftovers, running_pid, stragglers
+from lockstep.settings import STACK_ENV, Settings
+from tests.local.conftest import Command, until
+
+NOBODY = 65534
+
+
+def test_up_is_idempotent_and_down_leaves_nothing(lockstep: Command) -> None:
+    assert lockstep.facts("up", "--only", "postgres")["started"] is True
+    pid = running_pid(lockstep.home, "postgres")
+    assert lockstep.facts("up", "--only", "postgres")["started"] is False
+    assert running_pid(lockstep.home, "postgres") == pid
+    assert lockstep.facts("down")["stopped"] == ["postgres"]
+    assert leftovers(lockstep.home) == []
+    assert lockstep.facts("down")["stopped"] == []
+
+
+def test_what_up_writes_is_what_settings_read(
+    lockstep: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lockstep.run("up", "--only", "postgres")
+    monkeypatch.setenv("LOCKSTEP_HOME", str(lockstep.home.root))
+    settings = Settings.load()
+    for role in ("owner", "scorer", "releaser", "analyst"):
+        with psycopg.connect(settings.url(role)) as connection:
+            user, schemas = connection.execute(
+                "select current_user, array(select nspname::text from pg_namespace)"
+            ).fetchone() or ("", [])
+            assert user == f"lockstep_{role}"
+            assert "flight_delay" in schemas  # migrated
+    assert stat.S_IMODE((lockstep.home.root / STACK_ENV).stat().st_mode) == 0o600
+
+
+def test_status_tells_stopped_running_and_unhealthy_apart(lockstep: Command) -> None:
+    def states(fails: int = 1) -> dict[str, str]:
+        facts = lockstep.facts("status", fails=fails)
+        return {row["name"]: row["state"] for row in facts["services"]}
+
+    assert set(states().values()) == {"stopped"}
+    lockstep.run("up", "--only", "postgres")
+    assert states() == dict.fromkeys(states(), "stopped") | {"postgres": "running"}
+    pid = running_pid(lockstep.home, "postgres")
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert states()["postgres"] == "unhealthy"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_two_at_once_start_one_stack(lockstep: Command) -> None:
+    both = [lockstep.start("up", "--only", "postgres", "--json") for _ in range(2)]
+    said = [child.communicate(timeout=120) for child in both]
+    assert [child.returncode for child in both] == [0, 0], said
+    assert sorted('"started": true' in out for out, _ in said) == [False, True]
+    assert len(stragglers(lockstep.home, "postgres")) <= 1
+
+
+@pytest.mark.parametrize(
+    "moment", ["lock", "secrets.json", "postgres/unfinished", "run/postgres.json"]
+)
+def test_up_killed_half_way_is_finished_by_the_next(lockstep: Command, moment: str) -> None:
+    with lockstep.start("up", "--only", "postgres") as first:
+        try:
+            until((lockstep.home.root / moment).exists, f"{moment} exists")
+        finally:
+            first.kill()
+    lockstep.run("up", "--only", "postgres")
+    with psycopg.connect(lockstep.home_url("lockstep_owner")) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    lockstep.run("down")
+    assert leftovers(lockstep.home) == []
+
+
+def test_ctrl_c_stops_waiting_and_down_cleans_up(lockstep: Command) -> None:
+    with lockstep.start("up", "--only", "postgres") as first:
+        until((lockstep.home.root / "secrets.json").exists, "it has begun")
+        first.send_signal(signal.SIGINT)
+        _, err = first.communicate(timeout=60)
+    assert first.returncode == 130, err
+    lockstep.run("down")
+    assert leftovers(lockstep.home) == []
+
+
+def test_a_configured_port_in_use_is_named_and_another_can_be_chosen(lockstep: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        facts = lockstep.facts("up", "--only", "postgres", "--port", f"postgres={port}", fails=1)
+        assert facts["kind"] == "ServiceFailed"
+        assert f"127.0.0.1:{port}: pid {os.getpid()}" in facts["error"]
+        assert "--port postgres=0" in facts["next"]
+        # The reason is gone: the same home starts, its data untouched.
+        address = lockstep.facts("up", "--only", "postgres", "--port", "postgres=0")["postgres"]
+    assert address != f"127.0.0.1:{port}"
+    facts = lockstep.facts("up", "--port", f"postgres={port}", fails=2)
+    assert "cannot change" in facts["error"]
+
+
+@pytest.mark.parametrize("port", ["postgres", "postgres=x", "postgres=80", "redis=7000"])
+def test_wrong_ports_are_refused_with_their_value(lockstep: Command, port: str) -> None:
+    facts = lockstep.facts("up", "--port", port, fails=2)
+    assert facts["kind"] == "UsageError"
+    assert port.partition("=")[0] in facts["error"]
+
+
+def test_a_home_that_is_a_file_is_named(lockstep: Command) -> None:
+    lockstep.home.root.write_text("not a folder")
+    facts = lockstep.facts("up", fails=2)
+    assert str(lockstep.home.root) in facts["error"]
+    assert "LOCKSTEP_HOME" in facts["next"]
+
+
+def test_purge_deletes_the_services_data_and_not_the_lake(lockstep: Command) -> None:
+    lockstep.run("up", "--only", "postgres")
+    lake = lockstep.home.root / "lake" / "date=2013-10-01"
+    lake.mkdir(parents=True)
+    assert lockstep.facts("down", "--purge", "--yes")["purged"] is True
+    assert sorted(path.name for path in lockstep.home.root.iterdir()) == ["lake", "lock"]
+    assert lake.is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
+def test_it_works_as_an_ordinary_user(lockstep: Command, tmp_path: Path) -> None:
+    """As a user who is not root and has no home folder to write to."""
+    lockstep.home.root.mkdir()
+    os.chown(lockstep.home.root, NOBODY, NOBODY)
+    # The interpreter of the tests may lie in root's own folder; nothing else is granted.
+    script = str(Path(unprivileged.__file__))
+    lockstep.before = [sys.executable, "-I", "-S", script, str(NOBODY), str(NOBODY)]
+    lockstep.environment |= {"HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
+    lockstep.environment.pop("XDG_CACHE_HOME", None)
+    lockstep.run("up", "--only", "postgres")
+    assert (lockstep.home.root / "postgres" / "data").stat().st_uid == NOBODY
+    lockstep.run("down")
+    assert leftovers(lockstep.home) == []
