@@ -14,7 +14,7 @@ import pytest
 from house import A, B, House, scored
 from psycopg.errors import LockNotAvailable
 
-from lockstep.errors import PublishRefused, Transient
+from lockstep.errors import PublishRefused, Transient, Unreachable
 from lockstep.warehouse import publish as publish_module
 from lockstep.warehouse.attempts import finish_attempt, read_attempt
 from lockstep.warehouse.partitions import batch_day_table, publish_table
@@ -367,6 +367,23 @@ def test_killed_at_any_step(house, day, step):
     assert bytes_of(conn, day) == before
     assert publish(conn, attempt).how == "attached"
     assert seen(conn, day) == (6, 0.75, 0.75)
+
+
+@pytest.mark.parametrize("step", ["rows", "commit"])
+def test_the_warehouse_goes_away_in_the_middle(house, day, step, postgres):
+    conn, other = house.connect(), house.connect()
+    attempt = house.staged(conn, day=day)
+    pid = conn.info.backend_pid
+
+    def at(now: str) -> None:
+        if now == step:
+            with psycopg.connect(postgres.url("lockstep_admin")) as admin:
+                admin.execute("select pg_terminate_backend(%s, 10000)", (pid,))
+
+    with pytest.raises(Unreachable, match="stopped answering"):
+        publish(conn, attempt, at=at)
+    assert current(other, day) is None
+    assert publish(other, attempt).how == "attached"
 
 
 def test_every_step_is_one_that_was_killed(house, day):
