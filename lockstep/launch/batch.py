@@ -7,7 +7,7 @@ each task imports what it needs when it runs.
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,9 @@ def _begin(use_case: str, models: str, **context: Any) -> str:
                 f"this run of {use_case} has no logical date, so it names no day to score",
                 next=f"airflow dags trigger {use_case}_batch --logical-date 2013-10-01",
             )
-        run = Run(use_case=use_case, day=day.date(), run_id=context["run_id"])
+        # Airflow's own kind of date is not one that JSON encoders know.
+        partition = date.fromisoformat(day.astimezone(UTC).date().isoformat())
+        run = Run(use_case=use_case, day=partition, run_id=context["run_id"])
     return _run("resolve_model", models, encode(run))
 
 
