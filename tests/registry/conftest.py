@@ -1,3 +1,13 @@
 from house import fresh_house, house, use_case
+from registered import altered, elsewhere, nowhere, registered, registry
 
-__all__ = ["fresh_house", "house", "use_case"]
+__all__ = [
+    "altered",
+    "elsewhere",
+    "fresh_house",
+    "house",
+    "nowhere",
+    "registered",
+    "registry",
+    "use_case",
+]

@@ -1,4 +1,4 @@
-"""Approving, and opening what is approved, with a real registry: each thing that does not fit."""
+"""Approving with a real registry: each thing that does not fit, by name."""
 
 from __future__ import annotations
 
@@ -8,125 +8,28 @@ import threading
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import msgspec
 import pytest
 from house import House
-from small_model import small_compiled
+from registered import Registry
 
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.errors import Fenced, ModelRefused, Unreachable
-from lockstep.registry.approvals import current, history
-from lockstep.registry.approved import approved_model
+from lockstep.registry.approvals import history
 from lockstep.registry.mlflow import (
     CHAMPION,
     DIGEST_TAG,
-    ModelVersion,
     aliases,
-    model_version,
     set_alias,
 )
-from lockstep.registry.register import register
 from lockstep.registry.release import Release, approve_version
 from lockstep.registry.rest import Rest
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate
-
-
-class Registry:
-    """A use case of a test's own, in the warehouse and in the registry, with two versions."""
-
-    def __init__(self, settings: Settings, use_case: str) -> None:
-        self.settings, self.use_case = settings, use_case
-        self.house = House(settings, use_case)
-        self.first = self.register(10)
-        self.second = self.register(5)
-
-    def register(self, trees: int, use_case: str | None = None) -> ModelVersion:
-        made = small_compiled(trees, use_case or SHARED)
-        return register(self.settings, made.model, made.certificate, native=b"x", fingerprint="f")
-
-    def approve(self, version: int, settings: Settings | None = None, **given: str) -> Release:
-        with self.house.connect("releaser") as conn:
-            return approve_version(
-                settings or self.settings,
-                self.use_case,
-                version,
-                conn,
-                **{"approver": "someone", "reason": "a test", **given},
-            )
-
-    def serving(self, settings: Settings | None = None):
-        with self.house.connect("scorer") as conn:
-            return approved_model(settings or self.settings, self.use_case, conn)
-
-    def sequence(self) -> int:
-        with self.house.connect("scorer") as conn:
-            newest = current(conn)
-        return newest.sequence if newest else 0
-
-    def file(self, version: ModelVersion, name: str) -> Path:
-        """Where the server keeps an artifact."""
-        run = version.source.rstrip("/").split("/")[-2]
-        (path,) = (self.settings.home / "mlflow").rglob(f"{run}/artifacts/{name}")
-        return path
-
-    def tag(self, version: int, value: str) -> None:
-        Rest(self.settings.mlflow).post(
-            "model-versions/set-tag",
-            {"name": self.use_case, "version": str(version), "key": DIGEST_TAG, "value": value},
-        )
-
-
-SHARED = f"release_{uuid.uuid4().hex[:8]}"
-"""Models are compiled for one use case in this file; each test approves versions of its own."""
-
-
-@pytest.fixture(scope="module")
-def registered(stack_settings: Settings) -> Registry:
-    migrate.upgrade(stack_settings, SHARED)
-    return Registry(stack_settings, SHARED)
-
-
-@pytest.fixture
-def registry(registered: Registry) -> Iterator[Registry]:
-    """Two versions, of which the second serves."""
-    second = registered.second
-    registered.house.approve(second.digest, second.version)
-    set_alias(registered.settings, SHARED, CHAMPION, second.version)
-    yield registered
-    for conn in registered.house.opened:
-        conn.close()
-
-
-@pytest.fixture
-def elsewhere(registry: Registry, tmp_path: Path) -> Settings:
-    """Another machine: the same services, an empty cache."""
-    return registry.settings.model_copy(update={"home": tmp_path / "elsewhere"})
-
-
-@pytest.fixture
-def nowhere(registry: Registry) -> Settings:
-    """The same machine while the registry is down."""
-    return registry.settings.model_copy(update={"mlflow": "http://127.0.0.1:1"})
-
-
-@pytest.fixture
-def altered() -> Iterator[Callable[[Path, bytes], None]]:
-    """Changes a file until the end of the test."""
-    before: dict[Path, bytes] = {}
-
-    def alter(path: Path, content: bytes) -> None:
-        before.setdefault(path, path.read_bytes())
-        path.write_bytes(content)
-
-    yield alter
-    for path, content in before.items():
-        path.write_bytes(content)
 
 
 def test_approve_again_another_and_back(registry):
@@ -137,7 +40,7 @@ def test_approve_again_another_and_back(registry):
     assert (done.approval.approver, done.approval.reason) == ("Ada", "the first")
     assert "0 of" in done.approval.evidence["certificate"]
     assert done.approval.evidence["certified_rows"] > 4000
-    assert aliases(registry.settings, SHARED)[CHAMPION] == first
+    assert aliases(registry.settings, registry.use_case)[CHAMPION] == first
     approval, model = registry.serving()
     assert (approval, model.digest) == (done.approval, registry.first.digest)
 
@@ -149,7 +52,7 @@ def test_approve_again_another_and_back(registry):
     assert other.changed
     assert other.approval.sequence == done.approval.sequence + 1
     assert not other.champion.moved_by_hand
-    assert aliases(registry.settings, SHARED)[CHAMPION] == second
+    assert aliases(registry.settings, registry.use_case)[CHAMPION] == second
     assert registry.serving()[1].digest == registry.second.digest
 
     back = registry.approve(first, reason="rollback")
@@ -169,10 +72,10 @@ def test_the_same_bytes_under_another_number_serve_already(registry):
     assert done.approval.model_version == registry.first.version
 
 
-def remove_alias(settings: Settings) -> None:
+def remove_alias(registry: Registry) -> None:
     request = urllib.request.Request(  # noqa: S310
-        f"{settings.mlflow}/api/2.0/mlflow/registered-models/alias",
-        json.dumps({"name": SHARED, "alias": CHAMPION}).encode(),
+        f"{registry.settings.mlflow}/api/2.0/mlflow/registered-models/alias",
+        json.dumps({"name": registry.use_case, "alias": CHAMPION}).encode(),
         {"Content-Type": "application/json"},
         method="DELETE",
     )
@@ -184,16 +87,16 @@ def test_an_alias_that_was_moved_by_hand_is_repaired_loudly(registry, how):
     first, second = registry.first.version, registry.second.version
     registry.approve(first)
     if how == "moved":
-        set_alias(registry.settings, SHARED, CHAMPION, second)
+        set_alias(registry.settings, registry.use_case, CHAMPION, second)
     else:
-        remove_alias(registry.settings)
+        remove_alias(registry)
     # What serves does not follow the alias.
     assert registry.serving()[1].digest == registry.first.digest
     done = registry.approve(first)
     assert not done.changed
     assert done.champion.moved_by_hand
     assert done.champion.before == (second if how == "moved" else None)
-    assert aliases(registry.settings, SHARED)[CHAMPION] == first
+    assert aliases(registry.settings, registry.use_case)[CHAMPION] == first
     assert not registry.approve(first).champion.moved_by_hand
 
 
@@ -236,7 +139,7 @@ def refused(registry: Registry, version: int, match: str, settings: Settings | N
 
 def test_a_version_that_does_not_exist(registry):
     text = refused(registry, 9999, "no version 9999")
-    assert f"lockstep models {SHARED}" in text
+    assert f"lockstep models {registry.use_case}" in text
 
 
 def test_altered_bytes_although_the_cache_has_the_right_ones(registry, altered):
@@ -327,7 +230,7 @@ def test_a_model_of_another_use_case(registry):
     )
     with (
         House(registry.settings, other).connect("releaser") as conn,
-        pytest.raises(ModelRefused, match=f"^manifest: .* is a model of '{SHARED}'"),
+        pytest.raises(ModelRefused, match=f"^manifest: .* is a model of '{registry.use_case}'"),
     ):
         approve_version(registry.settings, other, 1, conn, approver="me", reason="why")
 
@@ -381,76 +284,4 @@ def test_the_registry_goes_down_before_the_alias(registry, read_only_registry):
     # Again: nothing to approve, and the alias follows.
     done = registry.approve(registry.second.version)
     assert not done.changed
-    assert aliases(registry.settings, SHARED)[CHAMPION] == registry.second.version
-
-
-# ------------------------------------------------------------------- what may not serve
-
-
-def test_nothing_is_approved(registry):
-    bare = f"bare_{uuid.uuid4().hex[:8]}"
-    migrate.upgrade(registry.settings, bare)
-    with (
-        House(registry.settings, bare).connect() as conn,
-        pytest.raises(ModelRefused, match=r"^approval: no model of bare_") as error,
-    ):
-        approved_model(registry.settings, bare, conn)
-    assert f"lockstep approve {bare} VERSION" in str(error.value)
-
-
-def test_an_approval_of_a_digest_that_the_version_does_not_have(registry):
-    registry.house.approve("e" * 64, version=registry.first.version)
-    with pytest.raises(ModelRefused, match=r"^digest: approval .* names eeeeeeeeeeee") as error:
-        registry.serving()
-    assert registry.first.digest[:12] in str(error.value)
-
-
-def test_an_approval_of_a_version_that_the_registry_lost(registry):
-    registry.house.approve("e" * 64, version=9999)
-    with pytest.raises(ModelRefused, match="no version 9999"):
-        registry.serving()
-
-
-def test_a_tag_that_was_changed_after_the_approval(registry):
-    version = registry.register(6)
-    registry.approve(version.version)
-    registry.tag(version.version, "f" * 64)
-    with pytest.raises(ModelRefused, match=r"^digest: .* the registry's tag says ffffffffffff"):
-        registry.serving()
-
-
-def test_bytes_that_were_changed_after_the_approval(registry, elsewhere, altered):
-    registry.approve(registry.second.version)
-    path = registry.file(registry.second, "model.onnx")
-    altered(path, path.read_bytes()[:-1] + b"\0")
-    with pytest.raises(ModelRefused, match=r"^bytes: version"):
-        registry.serving(elsewhere)
-    assert not list(elsewhere.home.rglob("*.onnx"))
-    # Where the approved bytes are cached they serve on.
-    assert registry.serving()[1].digest == registry.second.digest
-
-
-def test_a_damaged_cache_is_fetched_again(registry, elsewhere):
-    registry.approve(registry.second.version)
-    registry.serving(elsewhere)
-    (cached,) = elsewhere.home.rglob("*.onnx")
-    cached.write_bytes(cached.read_bytes()[:500])
-    assert registry.serving(elsewhere)[1].digest == registry.second.digest
-    assert len(cached.read_bytes()) == len(registry.serving(elsewhere)[1].data)
-
-
-def test_the_registry_is_down_and_the_cache_has_it(registry, nowhere, caplog):
-    registry.approve(registry.second.version)
-    assert registry.serving(nowhere)[1].digest == registry.second.digest
-    assert "the registry was not asked" in caplog.text
-
-
-def test_the_registry_is_down_and_the_cache_is_empty(registry, nowhere, tmp_path):
-    registry.approve(registry.second.version)
-    empty = nowhere.model_copy(update={"home": tmp_path / "empty"})
-    with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:1 does not answer"):
-        registry.serving(empty)
-
-
-def test_model_version_reads_back_what_was_registered(registry):
-    assert model_version(registry.settings, SHARED, registry.first.version) == registry.first
+    assert aliases(registry.settings, registry.use_case)[CHAMPION] == registry.second.version
