@@ -29,6 +29,7 @@ __all__ = [
     "aliases",
     "fetch_artifact",
     "fetch_model",
+    "keep_model",
     "model_version",
     "model_versions",
     "set_alias",
