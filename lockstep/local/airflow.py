@@ -29,6 +29,7 @@ from lockstep.local.service import (
     running_pid,
     running_since,
     start,
+    stop,
     tail,
 )
 
@@ -68,8 +69,13 @@ class Airflow:
         """User and password of the one account."""
         return _USER, self.home.secret("airflow/admin", 12)
 
-    def start(self, progress: Progress) -> bool:
-        """Migrate the metadata where that is due and start all parts. False when all ran."""
+    def start(self, progress: Progress, anew: bool = False) -> bool:
+        """Migrate the metadata where that is due and start all parts. False when all ran.
+
+        `anew` starts those anew that do run: they do not outlive their database for long.
+        """
+        if anew:
+            stop(self.home, list(PARTS))
         environment: dict[str, str] = {}
         if any(running_pid(self.home, name) is None for name in PARTS):
             environment = self.environment()

@@ -271,7 +271,7 @@ def _start(stack: Stack, wanted: set[str], progress: Progress) -> bool:
                 if "mlflow" in wanted:
                     begin(lambda: stack.mlflow.start(progress), postgres)
                 if "airflow" in wanted:
-                    begin(lambda: stack.airflow.start(progress), postgres)
+                    begin(lambda: stack.airflow.start(progress, anew=postgres.result()), postgres)
             # Every part is waited for, so that the first failure is not told before its time.
             failures = [error for part in parts if (error := part.exception()) is not None]
         except KeyboardInterrupt:

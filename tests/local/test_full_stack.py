@@ -126,12 +126,18 @@ def test_a_task_imports_from_the_repository_and_has_java_and_settings(settings: 
 )
 def test_what_was_killed_is_seen_and_started_again(settings: Settings, victims: list[str]) -> None:
     home = Home(settings.home)
+    scheduler = running_pid(home, "airflow-scheduler")
     for name in victims:
-        os.kill(running_pid(home, name) or 0, signal.SIGKILL)
+        pid = running_pid(home, name)
+        assert pid is not None, f"{name} does not run"
+        os.kill(pid, signal.SIGKILL)
     until(lambda: not any(running_pid(home, name) for name in victims), "they are dead")
     assert {states(settings)[name] for name in victims} == {"stopped"}
     assert up(settings, repository=settings.home.parent) is True
     assert set(states(settings).values()) == {"running"}
+    if victims == ["postgres"]:
+        # It would have died a little later, of the lost connection.
+        assert running_pid(home, "airflow-scheduler") != scheduler
 
 
 def test_down_leaves_no_process_and_up_keeps_ports_and_data(settings: Settings) -> None:
