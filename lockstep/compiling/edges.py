@@ -40,14 +40,15 @@ def edge_columns(
             known = [] if field.sensitive else sorted(set(seen[field.name].tolist()))
             values = np.array([*_UNSEEN, *field.enum, *known], object)
         elif field.kind == "number":
-            values = np.concatenate([_SPECIAL, _bounds(field), near]).astype(np.float64)
+            values = np.concatenate([_bounds(field), near]).astype(np.float64)
         else:
-            values = np.concatenate([_bounds(field).astype(np.int64), seen[field.name]])
+            values = seen[field.name]
         found[field.name] = values[draw.integers(0, len(values), rows)]
-        if field.kind == "number":
-            # Half of the numbers special: otherwise the many thresholds leave them no room.
+        if field.kind != "string":
+            # Half of them rare ones, which the many others would leave no room.
+            rare = np.array(_SPECIAL) if field.kind == "number" else _bounds(field)
             half = np.flatnonzero(draw.random(rows) < 0.5)
-            found[field.name][half] = draw.choice(np.array(_SPECIAL), len(half))
+            found[field.name][half] = draw.choice(rare, len(half)).astype(values.dtype)
     return found
 
 
