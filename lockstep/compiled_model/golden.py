@@ -75,6 +75,8 @@ def check_golden(session: Any, manifest: Manifest) -> None:
         score = from_hex(manifest.golden.score, np.float32)
     except ValueError as error:
         raise ModelRefused(f"the golden answers cannot be read: {error}") from None
+    if len(score) != len(margin):
+        raise ModelRefused(f"the golden answers have {len(score)} scores, {len(margin)} margins")
     _compare(session, manifest, columns, windows, margin, score, slice(None))
     for row in range(min(_ALONE, len(margin))):
         _compare(session, manifest, columns, windows, margin, score, slice(row, row + 1))

@@ -123,8 +123,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def encode(manifest: Manifest) -> str:
-    """The manifest as JSON, the same text for the same content."""
-    return msgspec.json.encode(manifest, order="deterministic").decode()
+    """The manifest as JSON. Keys keep their order: that of a contract's fields means something."""
+    return msgspec.json.encode(manifest).decode()
 
 
 def decode(text: str) -> Manifest:

@@ -16,6 +16,7 @@ from lockstep.errors import ModelRefused
 __all__ = ["SEAL_KEY", "check_seal", "seal"]
 
 SEAL_KEY = "lockstep.seal"
+_HEX = 64
 
 
 def seal(body: bytes) -> bytes:
@@ -27,7 +28,7 @@ def check_seal(data: bytes) -> None:
     """Raises ModelRefused when the bytes are not those that were sealed."""
     size = len(_entry(b""))
     body, found = data[:-size], data[-size:]
-    if SEAL_KEY.encode() not in found:
+    if found[:-_HEX] != _entry(b"")[:-_HEX]:
         raise ModelRefused(
             f"the file ({len(data)} bytes) does not end with a seal:"
             " it is truncated, or was not compiled by Lockstep",
@@ -48,4 +49,4 @@ def _entry(body: bytes) -> bytes:
 
 
 def _shown(entry: bytes) -> str:
-    return entry[-64:].decode("ascii", "replace")
+    return entry[-_HEX:].decode("ascii", "replace")
