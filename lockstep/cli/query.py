@@ -30,11 +30,12 @@ def query(use_case: str, sql: str, as_json: bool) -> None:
     Shows the first 50 rows.
     """
     with closing(connect(Settings.load(), "analyst", use_case)) as connection:
-        connection.read_only = True
         try:
-            cursor = connection.execute(sql.encode())
-            names = [column.name for column in cursor.description or ()]
-            rows = cursor.fetchmany(_SHOWN + 1) if names else []
+            with connection.transaction():
+                connection.execute("set transaction read only")
+                cursor = connection.execute(sql.encode())
+                names = [column.name for column in cursor.description or ()]
+                rows = cursor.fetchmany(_SHOWN + 1) if names else []
         except psycopg.Error as error:
             raise UsageError(
                 f"the warehouse refused the query: {str(error).splitlines()[0]}",

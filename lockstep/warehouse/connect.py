@@ -50,8 +50,11 @@ _KEEPALIVE = {
 _SESSION = {
     "idle_in_transaction_session_timeout": "60s",
     "timezone": "UTC",
-    "default_transaction_isolation": "read\\ committed",
 }
+# A query is planned before its own snapshot is taken. One that is planned just before a publish
+# and runs just after it would follow the new publish_id into partitions it does not know, and
+# find the day empty. In a repeatable read transaction the snapshot comes first.
+_ISOLATION = {"analyst": "repeatable\\ read"}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _NOT_YET = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
 
@@ -78,7 +81,13 @@ def conninfo(settings: Settings, role: str, use_case: str) -> str:
     name = group(use_case, role)
     base = settings.url(role)
     known = conninfo_to_dict(base)
-    session = {"role": name, "search_path": use_case, **_SESSION}
+    isolation = _ISOLATION.get(role, "read\\ committed")
+    session = {
+        "role": name,
+        "search_path": use_case,
+        "default_transaction_isolation": isolation,
+        **_SESSION,
+    }
     options = " ".join(f"-c {key}={value}" for key, value in session.items())
     given = {
         **{key: value for key, value in _KEEPALIVE.items() if key not in known},

@@ -266,6 +266,13 @@ def test_control_swapping_a_partition_waits_for_the_reader(house, day, reading):
         conn.execute(f"alter table {old} rename to out_of_the_way")
 
 
+def test_an_analysts_snapshot_comes_before_its_plan(house):
+    """A plan older than its snapshot would look for a new publish where it was not yet."""
+    for role, level in (("analyst", "repeatable read"), ("scorer", "read committed")):
+        found = house.connect(role).execute("show transaction_isolation").fetchone()
+        assert found == (level,)
+
+
 def test_readers_see_one_publish_or_the_other(house, day):
     conn = house.connect()
     house.published(conn, day=day, inputs="0", score=0.0, rows=200)
