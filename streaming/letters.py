@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import NoBrokersAvailable
+from kafka.errors import KafkaTimeoutError
 
 from lockstep.errors import Unreachable, UsageError
 from lockstep.pipeline import Pipeline
@@ -20,9 +20,12 @@ def newest(settings: Settings, pipeline: Pipeline, limit: int) -> dict[str, Any]
     topic = pipeline.topics.dead_letters
     try:
         consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka, enable_auto_commit=False, check_crcs=False
+            bootstrap_servers=settings.kafka,
+            bootstrap_timeout_ms=5000,
+            enable_auto_commit=False,
+            check_crcs=False,
         )
-    except NoBrokersAvailable:
+    except KafkaTimeoutError:
         raise Unreachable(
             f"Kafka at {settings.kafka} does not answer", next="lockstep status"
         ) from None

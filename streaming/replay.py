@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
-from kafka.errors import KafkaError, NoBrokersAvailable, TopicAlreadyExistsError
+from kafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAlreadyExistsError
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lockstep.contracts import Contract, to_json
@@ -105,6 +106,7 @@ def replay(
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        console=Console(stderr=True),
         disable=not progress,
     )
     try:
@@ -112,9 +114,9 @@ def replay(
             ensure_topic(settings.kafka, topic, pipeline.topics.partitions)
             sent = _send(settings.kafka, pipeline, topic, events, rate, bar)
             answers = _answers(settings.kafka, pipeline, sent, bar) if wait else None
-    except NoBrokersAvailable:
+    except (KafkaTimeoutError, KafkaConnectionError) as error:
         raise Unreachable(
-            f"Kafka at {settings.kafka} does not answer",
+            f"Kafka at {settings.kafka} does not answer: {error}",
             left="what was sent before is in the topic",
             next="lockstep status (lockstep up starts the local one)",
         ) from None
@@ -132,7 +134,7 @@ def _events(lake: str, contract: Contract, day: date) -> list[tuple[int, str, by
 
 def ensure_topic(kafka: str, topic: str, partitions: int) -> None:
     """Create a topic of one replica unless it exists."""
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    admin = KafkaAdminClient(bootstrap_servers=kafka, bootstrap_timeout_ms=5000)
     try:
         if topic not in admin.list_topics():
             admin.create_topics([NewTopic(topic, partitions, 1)])
@@ -238,8 +240,6 @@ def _ends(kafka: str, topic: str) -> dict[int, int]:
             )
         ends = consumer.end_offsets([TopicPartition(topic, number) for number in numbers])
         return {partition.partition: offset for partition, offset in ends.items()}
-    except KafkaError as error:
-        raise Unreachable(f"Kafka at {kafka} does not answer: {error}") from None
     finally:
         consumer.close()
 

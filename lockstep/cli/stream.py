@@ -75,7 +75,7 @@ def replay(
         rate=None if rate == "max" else float(rate),
         topic=topic,
         wait=wait,
-        progress=not as_json,
+        progress=sys.stderr.isatty() or not as_json,
     )
     emit(result.facts(), result.text(), as_json)
 

@@ -7,7 +7,9 @@ import time
 import urllib.error
 import urllib.request
 from datetime import date
-from typing import Any
+from typing import Any, Self
+
+from lockstep.settings import Settings
 
 __all__ = ["Airflow"]
 
@@ -20,6 +22,13 @@ class Airflow:
     def __init__(self, address: str, user: str, password: str) -> None:
         self.address, self.user, self.password = address, user, password
         self._token: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The local stack's Airflow, with the password that `lockstep up` made."""
+        passwords = json.loads((settings.home / "airflow" / "passwords.json").read_text())
+        ((user, password),) = passwords.items()
+        return cls(settings.airflow, user, password)
 
     def backfill(self, dag: str, first: date, last: date) -> None:
         """Ask the scheduler for the days `first` to `last`; days that have a run are left alone."""

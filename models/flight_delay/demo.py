@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -66,12 +67,10 @@ def main() -> int:
     lockstep("data", USE_CASE)
 
     step("Train, compile, certify, register, approve")
-    trained = facts("train", USE_CASE)
-    digest = trained["digest"]
-    say(f"version {trained['version']}, digest {digest[:12]}, test AUC {trained['auc']:.4f}")
-    lockstep(
-        "approve", USE_CASE, str(trained["version"]), "--reason", "make demo: certificate passed"
-    )
+    lockstep("train", USE_CASE)
+    version = facts("train", USE_CASE)["version"]  # of what was just trained, or before
+    reason = "make demo: its certificate passed"
+    lockstep("approve", USE_CASE, str(version), "--reason", reason)
 
     step(f"Airflow and Spark score {DAYS[0]} to {DAYS[-1]}")
     scored_before = published()
@@ -86,6 +85,7 @@ def main() -> int:
     topic = fresh_topic(settings, pipeline)
     say(f"a fresh topic for this run: {topic}")
     with worker(topic):
+        say(f"$ lockstep replay {USE_CASE} --from {LIVE_DAY} --to {LIVE_DAY} --rate {LIVE_RATE}")
         day = facts(
             "replay",
             USE_CASE,
@@ -96,6 +96,7 @@ def main() -> int:
             topic,
         )
         refused = send_bad_events(settings, pipeline, topic)
+        say(f"$ lockstep replay {USE_CASE} --from {MONTH[0]} --to {MONTH[1]}")
         month = facts("replay", USE_CASE, *span(*MONTH), "--topic", topic)
         letters = wait_for_letters(refused)
 
@@ -119,7 +120,8 @@ def main() -> int:
         say(f"  {letter['reason']}")
     say(
         f"{LIVE_DAY}: {compared['rows_batch']:,} rows by batch,"
-        f" {compared['rows_stream']:,} by stream, {compared['rows_both']:,} in both, {compared['differ']} differ."
+        f" {compared['rows_stream']:,} by stream, {compared['rows_both']:,} in both,"
+        f" {compared['differ']} differ."
     )
     agree = compared["differ"] == 0 and compared["rows_both"] == compared["rows_batch"]
     agree = agree and compared["rows_both"] == compared["rows_stream"] > 0
@@ -247,7 +249,7 @@ COMMAND = str(Path(sys.executable).with_name("lockstep"))
 
 def lockstep(*arguments: str) -> None:
     """Type a command; its output is shown."""
-    print(f"$ lockstep {' '.join(arguments)}", flush=True)
+    print(f"$ lockstep {shlex.join(arguments)}", flush=True)
     done = subprocess.run([COMMAND, *arguments])
     if done.returncode:
         sys.exit(done.returncode)
@@ -255,7 +257,6 @@ def lockstep(*arguments: str) -> None:
 
 def facts(*arguments: str) -> dict[str, Any]:
     """Type a command with --json; its progress is shown, its facts are returned."""
-    print(f"$ lockstep {' '.join(arguments)}", flush=True)
     done = subprocess.run([COMMAND, *arguments, "--json"], stdout=subprocess.PIPE)
     if done.returncode:
         sys.exit(done.returncode)
