@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import base64
-import logging
 import shutil
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from lockstep.errors import ServiceFailed, UsageError
+from lockstep.errors import ServiceFailed
 from lockstep.local.home import Home, Progress, write_atomically
 from lockstep.local.java import Java, find_java
 from lockstep.local.kafka_jars import class_path
 from lockstep.local.loopback import port_is_free
 from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
+from lockstep.local.topics import Topic, admin, create_topics, topics_of
 from lockstep.pipeline import Pipeline
 
 __all__ = ["Kafka"]
 
-_MIB = 2**20
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -117,11 +115,7 @@ class Kafka:
 
     def admin(self) -> Any:
         """A kafka-python admin client; close it, or use it in a `with`."""
-        # It logs every attempt to connect as an error; what matters is raised as well.
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)
-        return KafkaAdminClient(
-            bootstrap_servers=self.bootstrap, request_timeout_ms=10_000, client_id="lockstep-local"
-        )
+        return admin(self.bootstrap)
 
     def create_topic(
         self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None
@@ -130,37 +124,12 @@ class Kafka:
 
         Raises UsageError when it exists with another number of partitions: keys would move.
         """
-        with self.admin() as admin:
-            existing = {topic["name"]: topic for topic in admin.describe_topics()}
-            if name in existing:
-                count = len(existing[name]["partitions"])
-                if count != partitions:
-                    raise UsageError(
-                        f"topic {name} has {count} partitions, pipeline.toml says {partitions}",
-                        left="the topic, as it was",
-                        next="correct pipeline.toml, or name a new topic in it",
-                    )
-                return False
-            options = {
-                "num_partitions": partitions,
-                "replication_factor": 1,
-                "configs": dict(config or {}),
-            }
-            admin.create_topics({name: options}, wait_for_metadata=True)
-            return True
+        topic = Topic(name, partitions, config or {})
+        return bool(create_topics(self.bootstrap, [topic]))
 
     def create_topics(self, pipeline: Pipeline) -> list[str]:
         """The topics of one use case; returns the names of those that are new."""
-        topics = pipeline.topics
-        wanted: list[tuple[str, int, dict[str, str]]] = [
-            # Room for an oversized event, so that it is the worker who refuses it, with a reason.
-            (topics.events, topics.partitions, {"max.message.bytes": str(2 * _MIB)}),
-            (topics.scored, topics.partitions, {}),
-            # An event with the reasons against it is bigger than the event.
-            (topics.dead_letters, 1, {"max.message.bytes": str(4 * _MIB)}),
-            (topics.control, 1, {}),
-        ]
-        return [name for name, count, config in wanted if self.create_topic(name, count, config)]
+        return create_topics(self.bootstrap, topics_of(pipeline))
 
     def _configure(self) -> None:
         write_atomically(

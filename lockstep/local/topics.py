@@ -1,0 +1,107 @@
+"""The topics of a use case, on the local broker or on a cluster.
+
+    python -m lockstep.local.topics USE_CASE [REPLICATION]
+
+creates those that are missing on LOCKSTEP_KAFKA.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from lockstep.errors import LockstepError, Unreachable, UsageError
+from lockstep.pipeline import Pipeline
+from lockstep.settings import Settings
+
+__all__ = ["Topic", "admin", "create_topics", "topics_of"]
+
+_MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic to be."""
+
+    name: str
+    partitions: int = 1
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def topics_of(pipeline: Pipeline) -> list[Topic]:
+    """What pipeline.toml asks for."""
+    topics = pipeline.topics
+    return [
+        # Room for an oversized event, so that it is the worker who refuses it, with a reason.
+        Topic(topics.events, topics.partitions, {"max.message.bytes": str(2 * _MIB)}),
+        Topic(topics.scored, topics.partitions),
+        # An event with the reasons against it is bigger than the event.
+        Topic(topics.dead_letters, 1, {"max.message.bytes": str(4 * _MIB)}),
+        Topic(topics.control),
+    ]
+
+
+def admin(bootstrap: str) -> Any:
+    """A kafka-python admin client; close it, or use it in a `with`."""
+    # It logs every attempt to connect as an error; what matters is raised as well.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    return KafkaAdminClient(
+        bootstrap_servers=bootstrap, request_timeout_ms=10_000, client_id="lockstep-topics"
+    )
+
+
+def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1) -> list[str]:
+    """Create what is missing and wait until it can be used; returns the names of the new ones.
+
+    Raises UsageError when one exists with another number of partitions (keys would move), and
+    Unreachable when no broker answers.
+    """
+    try:
+        with admin(bootstrap) as client:
+            existing = {topic["name"]: topic["partitions"] for topic in client.describe_topics()}
+            for topic in topics:
+                count = len(existing.get(topic.name, ())) or topic.partitions
+                if count != topic.partitions:
+                    raise UsageError(
+                        f"topic {topic.name} has {count} partitions, pipeline.toml says "
+                        f"{topic.partitions}",
+                        left="the topic, as it was",
+                        next="correct pipeline.toml, or name a new topic in it",
+                    )
+            new = {
+                topic.name: {
+                    "num_partitions": topic.partitions,
+                    "replication_factor": replication,
+                    "configs": dict(topic.config),
+                }
+                for topic in topics
+                if topic.name not in existing
+            }
+            if new:
+                client.create_topics(new, wait_for_metadata=True)
+            return list(new)
+    except KafkaError as error:
+        raise Unreachable(
+            f"Kafka at {bootstrap}: {type(error).__name__}: {error}",
+            next="lockstep status, or correct LOCKSTEP_KAFKA",
+        ) from None
+
+
+def _main() -> None:
+    use_case, replication = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    try:
+        settings = Settings.load()
+        new = create_topics(settings.kafka, topics_of(Pipeline.load(use_case)), replication)
+    except LockstepError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    sys.stdout.write(f"{use_case}: {len(new)} new topics\n")
+
+
+if __name__ == "__main__":
+    _main()
