@@ -27,8 +27,8 @@ def versions() -> dict[str, str]:
     return {"lockstep": lockstep.__version__} | {name: version(name) for name in _PACKAGES}
 
 
-def code(use_case: str) -> str:
-    """Of the sources that make the model: Lockstep's, and what models/USE_CASE/model.py imports."""
+def code() -> str:
+    """Of the sources that make the model: Lockstep's, and what was imported from models/."""
     root = Path(lockstep.__file__).parent
     sources = {
         f"lockstep/{path.relative_to(root)}": path
@@ -36,7 +36,7 @@ def code(use_case: str) -> str:
         for path in (root / part).glob("*.py")
     }
     for name, module in list(sys.modules.items()):
-        if name.startswith(f"models.{use_case}.") and getattr(module, "__file__", None):
+        if name.startswith("models.") and getattr(module, "__file__", None):
             sources[name] = Path(str(module.__file__))
     return combine({name: _sha256(path.read_bytes()) for name, path in sources.items()})
 

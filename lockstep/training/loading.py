@@ -65,7 +65,7 @@ def load(
     ):
         return known
     progress.start(f"read {source.origin()}")
-    tables = source.tables(*contracts)
+    tables = list(source.tables(*contracts))
     progress.finish(", ".join(f"{table.num_rows:,} events" for table in tables))
     rows, found = {}, {}
     for events, table in zip(contracts, tables, strict=True):

@@ -82,7 +82,7 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
         {
             "files": files,
             "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}),
-            "code": fingerprint.code(use_case),
+            "code": fingerprint.code(),
             "versions": fingerprint.versions(),
         }
     )
@@ -122,7 +122,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
                 {"train": trained_on.fingerprint(), "test": tested_on.fingerprint()}
             ),
             "settings": fingerprint.settings(definition, {"e": plan.events, "o": plan.outcomes}),
-            "code": fingerprint.code(plan.use_case),
+            "code": fingerprint.code(),
         },
         answered=progress.advance,
     )

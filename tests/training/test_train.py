@@ -1,0 +1,149 @@
+"""From the lake to a certified model: the same twice, and stopped when it may not go on."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lockstep.compiled_model import open_model
+from lockstep.compiled_model.certificate import Certificate
+from lockstep.errors import CheckFailed, LakeError, ModelRefused, UsageError
+from lockstep.registry.locate import Located, certificate_path, locate, native_path
+from lockstep.scoring import OnnxScorer
+from lockstep.settings import Settings
+from lockstep.training.definition import Definition, Period, load_definition
+from lockstep.training.train import check_gates, make_plan
+from lockstep.training.verification import verify
+from models.flight_delay.model import MODEL
+from tests.small_model import some
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory) -> Path:
+    """The tiny model, trained by the command in a process of its own."""
+    output = tmp_path_factory.mktemp("trained") / "tiny.onnx"
+    tiny.type("train", "tiny", "--output", str(output))
+    return output
+
+
+def test_the_same_training_gives_the_same_bytes(tiny, trained, tmp_path):
+    output = tmp_path / "elsewhere" / "again.onnx"
+    # Another process, another folder, another order of its hashes.
+    tiny.type("train", "tiny", "--output", str(output), PYTHONHASHSEED="7")
+    assert output.read_bytes() == trained.read_bytes()
+    assert certificate_path(output).read_bytes() == certificate_path(trained).read_bytes()
+    assert native_path(output).read_bytes() == native_path(trained).read_bytes()
+
+
+def test_other_settings_give_another_model(tiny, trained, tmp_path):
+    output = tmp_path / "other.onnx"
+    tiny.type("train", "tiny", "--output", str(output), "--trees", "5")
+    other = open_model(output.read_bytes())
+    model = open_model(trained.read_bytes())
+    assert other.manifest.estimator.trees == 5
+    assert other.manifest.fingerprints["data"] == model.manifest.fingerprints["data"]
+    assert other.manifest.fingerprints["settings"] != model.manifest.fingerprints["settings"]
+
+
+def test_what_the_file_says_of_itself(trained):
+    model = open_model(trained.read_bytes())
+    about = model.manifest.training
+    assert model.manifest.use_case == "tiny"
+    assert (about.trained_from, about.trained_until) == ("2013-01-01", "2013-01-12")
+    assert (about.tested_from, about.tested_until) == ("2013-01-12", "2013-01-17")
+    assert about.rows > about.positives > 0
+    assert about.metrics["auc"] > 0.8
+    assert about.parameters["trees"] == model.manifest.estimator.trees == 12
+    assert set(about.profile) == set(model.input_names)
+    gusts = about.profile["wind_gust"]
+    assert 0 < gusts.nulls < 1
+    assert list(gusts.quantiles) == sorted(gusts.quantiles)
+    carriers = about.profile["carrier"]
+    assert len(carriers.frequent) == 10
+    assert sum(carriers.frequent.values()) <= 1
+    assert {"onnxruntime", "xgboost", "lockstep"} <= set(model.manifest.versions)
+    assert list(about.scores) == sorted(about.scores)
+
+
+def test_nothing_of_the_machine_is_in_the_file(tiny, trained):
+    content = trained.read_bytes()
+    for path in (tiny.root, tiny.home, Path.home(), Path(__file__).parents[2]):
+        assert str(path).encode() not in content
+
+
+def test_it_scores(trained):
+    scores = OnnxScorer(open_model(trained.read_bytes())).score(some(slice(0, 500)))
+    assert np.isfinite(scores.margin).all()
+
+
+def test_its_certificate_can_be_measured_again(tiny, trained):
+    found = locate(Settings(home=tiny.home, lake=tiny.lake), str(trained))
+    verified = verify(tiny.lake, found)
+    assert verified.recorded_events > 3_000
+    assert verified.certificate is not None
+    assert verified.certificate.rows() > 40_000
+    assert verified.stored == Certificate.from_json(certificate_path(trained).read_bytes())
+    without = verify("/no/lake", found)
+    assert without.recorded_events == 0
+    assert without.certificate is not None
+    alone = verify(tiny.lake, dataclasses.replace(found, native=None, certificate=None))
+    assert alone.certificate is alone.stored is None
+
+
+def test_another_native_model_is_noticed(tiny, trained, tmp_path):
+    other = tmp_path / "other.onnx"
+    tiny.type("train", "tiny", "--output", str(other), "--trees", "11")
+    found = Located(
+        "tiny",
+        trained.read_bytes(),
+        None,
+        certificate_path(trained).read_bytes(),
+        native_path(other).read_bytes(),
+    )
+    with pytest.raises(ModelRefused, match="margins differ from native"):
+        verify(tiny.lake, found)
+    with pytest.raises(ModelRefused, match="native model beside it cannot be read"):
+        verify(tiny.lake, dataclasses.replace(found, native=b"nothing"))
+    with pytest.raises(ModelRefused, match="certificate beside tiny is of digest"):
+        verify(
+            tiny.lake,
+            dataclasses.replace(found, certificate=certificate_path(other).read_bytes()),
+        )
+
+
+def test_a_day_that_the_lake_lacks(tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[2])
+    with pytest.raises(LakeError, match="2013-01-01") as refused:
+        make_plan(Settings(home=tmp_path, lake=str(tmp_path)), "flight_delay")
+    assert refused.value.next is not None
+    assert "lockstep data flight_delay" in refused.value.next
+
+
+def test_gates():
+    check_gates(MODEL, {"auc": 0.9})
+    with pytest.raises(CheckFailed, match=r"auc .* is 0.89, below its gate of 0.895"):
+        check_gates(MODEL, {"auc": 0.89})
+    with pytest.raises(CheckFailed, match=r"auc .* is nan"):
+        check_gates(MODEL, {})
+
+
+def test_periods_do_not_overlap():
+    with pytest.raises(UsageError, match="test period starts on 2013-09-30"):
+        dataclasses.replace(MODEL, test=Period(date(2013, 9, 30), date(2013, 12, 1)))
+    with pytest.raises(UsageError, match="has no days"):
+        Period(date(2013, 1, 1), date(2013, 1, 1))
+
+
+def test_what_is_no_definition(tmp_path, monkeypatch):
+    assert isinstance(load_definition("flight_delay"), Definition)
+    with pytest.raises(UsageError, match=r"there is no models/nobody/model.py"):
+        load_definition("nobody")
+    import models.flight_delay.model as module
+
+    monkeypatch.setattr(module, "MODEL", 5)
+    with pytest.raises(UsageError, match="has no MODEL that is"):
+        load_definition("flight_delay")
