@@ -61,10 +61,10 @@ def _expect_predictions(settings: Settings, gates: Gates, plan: Plan, table: str
         f" correct the gates in models/{plan.use_case}/pipeline.toml",
     }
     try:
-        source = context().data_sources.add_sql(
+        source = context().data_sources.add_postgres(
             "warehouse", connection_string=_url(settings, plan.use_case), create_temp_table=False
         )
-        asset = source.add_table_asset("staged", table_name=table, schema_name=plan.use_case)
+        asset = source.add_table_asset("staged", table_name=table)
         batch = asset.add_batch_definition_whole_table("day").get_batch()
     except TestConnectionError as error:
         raise Unreachable(

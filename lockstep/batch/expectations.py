@@ -5,6 +5,7 @@ Importing this module imports Great Expectations, which takes seconds: only the 
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class Failure:
 
 def context() -> Any:
     """A context that keeps nothing on disk, draws no bars and calls nobody."""
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     found = gx.get_context(mode="ephemeral")
     found.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
     return found
