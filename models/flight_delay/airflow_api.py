@@ -31,7 +31,10 @@ class Airflow:
         return cls(settings.airflow, user, password)
 
     def backfill(self, dag: str, first: date, last: date) -> None:
-        """Ask the scheduler for the days `first` to `last`; days that have a run are left alone."""
+        """Ask the scheduler for the days `first` to `last`, also for those that have a run.
+
+        Running a day again whose input and model are the same changes nothing.
+        """
         deadline = time.monotonic() + _PARSE_LIMIT_S
         while not self._exists(dag):
             if time.monotonic() > deadline:
@@ -46,7 +49,7 @@ class Airflow:
                 "from_date": f"{first}T00:00:00Z",
                 "to_date": f"{last}T00:00:00Z",
                 "max_active_runs": 1,
-                "reprocess_behavior": "failed",
+                "reprocess_behavior": "completed",
                 "dag_run_conf": {},
             },
         )

@@ -30,7 +30,7 @@ from streaming.replay import ensure_topic
 
 USE_CASE = "flight_delay"
 DAYS = [date(2013, 10, 1) + timedelta(days=n) for n in range(5)]
-LIVE_DAY = DAYS[-1]
+LIVE_DAY = DAYS[3]
 LIVE_RATE = 200
 MONTH = (date(2013, 11, 1), date(2013, 11, 30))
 BACKFILL_LIMIT_S = 600
@@ -68,18 +68,18 @@ def main() -> int:
 
     step("Train, compile, certify, register, approve")
     lockstep("train", USE_CASE)
-    version = facts("train", USE_CASE)["version"]  # of what was just trained, or before
+    trained = facts("train", USE_CASE)  # what was just registered, or before
     reason = "make demo: its certificate passed"
-    lockstep("approve", USE_CASE, str(version), "--reason", reason)
+    lockstep("approve", USE_CASE, str(trained["version"]), "--reason", reason)
 
     step(f"Airflow and Spark score {DAYS[0]} to {DAYS[-1]}")
-    scored_before = published()
+    scored_before = published(trained["digest"])
     missing = [day for day in DAYS if day not in scored_before]
     if missing:
         backfill(settings, pipeline, missing)
     else:
         say("all of them are published already: nothing is scored again")
-    days = {day: rows for day, rows in published().items() if day in DAYS}
+    days = {day: rows for day, rows in published(trained["digest"]).items() if day in DAYS}
 
     step("A streaming worker scores live events")
     topic = fresh_topic(settings, pipeline)
@@ -146,12 +146,13 @@ def next_steps(settings: Settings) -> None:
     say("Stop everything: lockstep down")
 
 
-def published() -> dict[date, int]:
-    """The days of this use case that have a published batch, with their rows."""
+def published(digest: str) -> dict[date, int]:
+    """The days that have a published batch of this model, with their rows."""
     answer = facts(
         "query",
         USE_CASE,
-        "select event_date, count(*) as rows from predictions where source = 'batch' group by 1",
+        "select event_date, count(*) as rows from predictions"
+        f" where source = 'batch' and model_digest = '{digest}' group by 1",
     )
     return {date.fromisoformat(row["event_date"]): row["rows"] for row in answer["rows"]}
 
