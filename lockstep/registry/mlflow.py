@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -148,7 +149,8 @@ def keep_model(path: Path, data: bytes) -> None:
         os.replace(part, path)  # noqa: PTH105  # said to be atomic
     except OSError as error:
         log.warning("the model is not cached in %s: %s", path.parent, error)
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _version(entry: dict[str, Any]) -> ModelVersion:

@@ -18,9 +18,11 @@ from lockstep.registry.mlflow import (
     MODEL_FILE,
     NATIVE_FILE,
     ModelVersion,
+    aliases,
     keep_model,
     model_version,
 )
+from lockstep.registry.rest import Rest
 from lockstep.settings import Settings
 
 __all__ = ["register"]
@@ -45,6 +47,8 @@ def register(
             f"the certificate is of {certificate.digest}, the model is {model.digest}"
         )
     manifest = model.manifest
+    # Answers at once when the registry is down; the client would wait, and be imported first.
+    aliases(settings, manifest.use_case)
     client, failure = _client(settings)
     training = manifest.training
     try:
@@ -70,7 +74,7 @@ def register(
         )
     except failure as error:
         raise Unreachable(
-            f"the model registry at {settings.mlflow} did not take the model: {error}",
+            f"the model registry at {Rest(settings.mlflow).url} did not take the model: {error}",
             left="at most an unfinished run; no version of the model",
             next=f"lockstep status, then lockstep train {manifest.use_case}",
         ) from None
@@ -82,6 +86,12 @@ def _client(settings: Settings) -> tuple[Any, type[Exception]]:
     # Read when mlflow is imported: a server that is down should be reported in seconds.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    server = Rest(settings.mlflow)
+    if server.login is not None:
+        # Not in the address, which mlflow puts into its messages.
+        os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = (
+            server.login
+        )
     try:
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -90,7 +100,7 @@ def _client(settings: Settings) -> tuple[Any, type[Exception]]:
             "the package mlflow, which registers models, is not installed",
             next="uv sync --extra registry",
         ) from None
-    return MlflowClient(settings.mlflow, settings.mlflow), MlflowException
+    return MlflowClient(server.url, server.url), MlflowException
 
 
 def _upload(client: Any, run_id: str, files: Mapping[str, bytes]) -> None:

@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from http.client import HTTPException
 from typing import Any
 
-from lockstep.errors import Unreachable
+from lockstep.errors import Unreachable, UsageError
 
 __all__ = ["NotFound", "Rest"]
 
 _TIMEOUT_S = 30.0
+_LATER = (408, 425, 429)
+"""Client errors that say: later."""
 
 
 class NotFound(Exception):
@@ -31,9 +33,14 @@ class Rest:
         host = parts.hostname or ""
         self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
         self._headers = {"Content-Type": "application/json"}
+        self.login: tuple[str, str] | None = None
         if parts.username is not None:
-            login = urllib.parse.unquote(f"{parts.username}:{parts.password or ''}").encode()
-            self._headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+            self.login = (
+                urllib.parse.unquote(parts.username),
+                urllib.parse.unquote(parts.password or ""),
+            )
+            basic = base64.b64encode(":".join(self.login).encode()).decode()
+            self._headers["Authorization"] = f"Basic {basic}"
         # A proxy that the environment names cannot reach this machine's own loopback.
         handlers = [urllib.request.ProxyHandler({})] if _loopback(host) else []
         self._opener = urllib.request.build_opener(*handlers)
@@ -51,7 +58,7 @@ class Rest:
         return self._send(f"{path}?{urllib.parse.urlencode(query)}", None)
 
     def _send(self, path: str, body: bytes | None) -> bytes:
-        """Raises NotFound, or Unreachable naming the server and what it said."""
+        """Raises NotFound, UsageError for a request that it refuses, Unreachable otherwise."""
         request = urllib.request.Request(self.url + path, body, self._headers)  # noqa: S310
         try:
             with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
@@ -61,6 +68,11 @@ class Rest:
             if error.code == 404 or "RESOURCE_DOES_NOT_EXIST" in said:
                 raise NotFound(said) from None
             reason = f"HTTP {error.code} on {path.partition('?')[0]}: {_message(said)}"
+            if error.code < 500 and error.code not in _LATER:
+                raise UsageError(
+                    f"the model registry at {self.url} refuses: {reason}",
+                    next="correct LOCKSTEP_MLFLOW (it may hold a user and a password)",
+                ) from None
         except (OSError, HTTPException) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
         raise Unreachable(
