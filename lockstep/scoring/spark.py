@@ -4,18 +4,20 @@ DataFrames and mapInArrow only, so that a Spark Connect session will do. The mod
 the closure; nothing here reads models/, a registry or settings on a worker.
 
 Each task stages its rows in one transaction of its own, so a task that Spark runs twice stages
-them once. What a task found out comes back as one row; an error that Lockstep raises on
-purpose comes back in it too, whole, and not as a stack trace that is tried again.
+them once. What a task found out comes back as one row, and with it an error that trying again
+cannot help. An error that passes is raised, so that Spark tries the task again or gives up the
+job; it is found again in Spark's own error.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -29,17 +31,19 @@ from lockstep.warehouse.staging import Attempt, stage
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-__all__ = ["BATCH_ROWS", "Assignment", "read_events", "score_batches", "stage_scores"]
+__all__ = [
+    "BATCH_ROWS",
+    "Assignment",
+    "TaskFailed",
+    "read_events",
+    "score_batches",
+    "stage_scores",
+]
 
 BATCH_ROWS = 8192
 """Rows of an Arrow batch: where ONNX Runtime is at its fastest and memory stays small."""
-_OUTCOME = pa.schema(
-    [
-        pa.field("rows", pa.int64(), nullable=False),
-        *(pa.field(name, pa.string()) for name in ("error", "message", "left", "next")),
-    ]
-)
-_OUTCOME_DDL = "rows long, error string, message string, left string, next string"
+_OUTCOME = pa.schema([pa.field("rows", pa.int64(), nullable=False), pa.field("error", pa.string())])
+_OUTCOME_DDL = "rows long, error string"
 _TYPES = {"string": "string", "integer": "bigint", "number": "double", "timestamp": "timestamp"}
 
 
@@ -77,10 +81,16 @@ def stage_scores(events: DataFrame, assignment: Assignment) -> int:
     Raises what a task raised: ContractError with the value and its event, Unreachable when the
     warehouse went away. What other tasks have staged stays in the attempt's table.
     """
-    outcomes = events.mapInArrow(partial(score_batches, assignment), _OUTCOME_DDL).collect()
-    failed = [outcome for outcome in outcomes if outcome["error"]]
-    if failed:
-        raise _first_error(failed)
+    from pyspark.errors import PySparkException
+
+    try:
+        outcomes = events.mapInArrow(partial(score_batches, assignment), _OUTCOME_DDL).collect()
+    except PySparkException as error:
+        passing = _TOLD.search(str(error))
+        raise (_read(passing[1]) if passing else error) from None
+    for outcome in outcomes:
+        if outcome["error"]:
+            raise _read(outcome["error"])
     return sum(outcome["rows"] for outcome in outcomes)
 
 
@@ -88,17 +98,33 @@ def score_batches(
     assignment: Assignment, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """One task: score and stage its batches, and tell the outcome in one row."""
-    rows, failure = 0, None
+    rows, told = 0, None
     try:
         rows = _stage(assignment, batches)
+    except Terminal as error:
+        told = _tell(error)
     except LockstepError as error:
-        failure = error
-    told = [type(failure).__name__, failure.message, failure.left, failure.next] if failure else []
-    values = [rows, *told, *[None] * (4 - len(told))]
+        raise TaskFailed(f"lockstep says {_tell(error)}") from None
     yield pa.RecordBatch.from_arrays(
-        [pa.array([value], field.type) for value, field in zip(values, _OUTCOME, strict=True)],
-        schema=_OUTCOME,
+        [pa.array([rows], pa.int64()), pa.array([told], pa.string())], schema=_OUTCOME
     )
+
+
+class TaskFailed(Exception):
+    """A task met an error that passes. Its text carries the error to the driver."""
+
+
+_TOLD = re.compile(r"lockstep says (\[.*\])")
+
+
+def _tell(error: LockstepError) -> str:
+    return json.dumps([type(error).__name__, error.message, error.left, error.next])
+
+
+def _read(told: str) -> LockstepError:
+    kind, message, left, next_ = json.loads(told)
+    error: LockstepError = getattr(errors, kind)(message, left=left, next=next_)
+    return error
 
 
 def _stage(assignment: Assignment, batches: Iterable[pa.RecordBatch]) -> int:
@@ -191,12 +217,3 @@ def _uri(lake: str, path: str) -> str:
         f"{lake.rstrip('/')}/{path}" if "://" in lake else f"file://{Path(lake).absolute()}/{path}"
     )
     return re.sub(r"([*?{}\[\]\\])", r"\\\1", whole)
-
-
-def _first_error(failed: Sequence[Any]) -> LockstepError:
-    """The error to raise when tasks failed: one that trying again cannot help, if there is one."""
-    raised = []
-    for outcome in failed:
-        kind = getattr(errors, outcome["error"])
-        raised.append(kind(outcome["message"], left=outcome["left"], next=outcome["next"]))
-    return next((error for error in raised if isinstance(error, Terminal)), raised[0])
