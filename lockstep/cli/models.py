@@ -67,7 +67,7 @@ def train(
 
     Pipeline.load(use_case)
     if output is not None and output.suffix != ".onnx":
-        raise UsageError(f"--output {output} does not end in .onnx")
+        raise UsageError(f"--output {output} does not end in .onnx", next=f"--output {output}.onnx")
     settings = Settings.load()
     with Steps(quiet=as_json) as steps:
         steps.start("look at what there is")

@@ -86,6 +86,7 @@ def _client(settings: Settings) -> tuple[Any, type[Exception]]:
     # Read when mlflow is imported: a server that is down should be reported in seconds.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     server = Rest(settings.mlflow)
     if server.login is not None:
         # Not in the address, which mlflow puts into its messages.

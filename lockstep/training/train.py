@@ -66,7 +66,9 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
     definition = load_definition(use_case)
     if trees is not None:
         if trees < 1:
-            raise UsageError(f"--trees is {trees}, which is not at least 1")
+            raise UsageError(
+                f"--trees is {trees}, which is not at least 1", next="--trees 20, for a try"
+            )
         definition = dataclasses.replace(definition, trees=trees)
     events = contract(use_case, definition.contract)
     outcomes = contract(use_case, definition.label.contract)
