@@ -1,0 +1,1 @@
+"""One script a benchmark: python -m benchmarks.NAME [--quick] [--json FILE]."""
