@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from lockstep.errors import CheckFailed, Transient, UsageError
 # Read when Great Expectations is imported: it would report usage over the network.
 os.environ["GX_ANALYTICS_ENABLED"] = "false"
 
+# It would import Spark too, if it found it: a second of every check, for what none of them uses.
+_spark = sys.modules.get("pyspark")
+sys.modules["pyspark"] = None  # type: ignore[assignment]
 try:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -23,6 +27,10 @@ except ImportError as error:
     raise UsageError(
         f"the batch checks need Great Expectations: {error}", next="uv sync --extra batch"
     ) from None
+finally:
+    del sys.modules["pyspark"]
+    if _spark is not None:
+        sys.modules["pyspark"] = _spark
 
 __all__ = ["Failure", "context", "gate", "gxe", "unmet"]
 
