@@ -84,7 +84,7 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
         {
             "files": files,
             "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}),
-            "code": fingerprint.code(),
+            "code": fingerprint.code(use_case),
             "versions": fingerprint.versions(),
         }
     )
@@ -124,7 +124,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
                 {"train": trained_on.fingerprint(), "test": tested_on.fingerprint()}
             ),
             "settings": fingerprint.settings(definition, {"e": plan.events, "o": plan.outcomes}),
-            "code": fingerprint.code(),
+            "code": fingerprint.code(plan.use_case),
         },
         answered=progress.advance,
     )
