@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -132,6 +133,21 @@ def test_purge_deletes_the_services_data_and_not_the_lake(lockstep: Command) -> 
     assert lockstep.facts("down", "--purge", "--yes")["purged"] is True
     assert sorted(path.name for path in lockstep.home.root.iterdir()) == ["lake", "lock"]
     assert lake.is_dir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+def test_a_disk_that_is_too_small_is_named_before_anything_starts(lockstep: Command) -> None:
+    lockstep.home.root.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "lockstep-test", str(lockstep.home.root)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this root may not mount")
+    try:
+        facts = lockstep.facts("up", "--only", "postgres", fails=1)
+        assert str(lockstep.home.root) in facts["error"]
+        assert "MB free; the stack needs 500 MB" in facts["error"]
+        assert leftovers(lockstep.home) == []
+    finally:
+        subprocess.run(["umount", str(lockstep.home.root)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
