@@ -52,7 +52,10 @@ def admin(bootstrap: str) -> Any:
     # It logs every attempt to connect as an error; what matters is raised as well.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     return KafkaAdminClient(
-        bootstrap_servers=bootstrap, request_timeout_ms=10_000, client_id="lockstep-topics"
+        bootstrap_servers=bootstrap,
+        bootstrap_timeout_ms=5_000,
+        request_timeout_ms=10_000,
+        client_id="lockstep-topics",
     )
 
 
