@@ -118,6 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _require_free(given.port)
         settings, pipeline = Settings.load(), Pipeline.load(given.use_case)
+        settings.url("scorer")  # nothing to wait for when nobody has said where it is
         if given.topic:
             topics = replace(pipeline.topics, events=given.topic)
             pipeline = replace(pipeline, topics=topics)
@@ -166,6 +167,7 @@ def _require_free(port: int) -> None:
 
 def _wait_for_kafka(service: ScoringService, settings: Settings, pipeline: Pipeline) -> None:
     """Faust itself gives up on a broker that is away at start; a worker waits for it."""
+    log.info("reading %s from %s", pipeline.topics.events, settings.kafka)
     give_up = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: give_up.set())

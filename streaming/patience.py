@@ -53,9 +53,9 @@ def patiently(
         except Exception as error:
             if not waits_for(error):
                 raise
-            why = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+            why = _first_line(error)
             status.waits.labels(dependency).inc()
-            status.fail(dependency, f"waiting: {why}")
+            status.fail(dependency, f"waiting: {why}; next: lockstep status")
             if give_up.wait(wait):
                 raise Unreachable(
                     f"stopped while waiting for {dependency}: {why}",
@@ -66,3 +66,9 @@ def patiently(
         else:
             status.hold(dependency)
             return result
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.args[0] if error.args else None
+    text = cause.str() if isinstance(cause, KafkaError) else str(error)
+    return text.strip().splitlines()[0] if text.strip() else repr(error)
