@@ -11,8 +11,10 @@ BIN := .venv/bin
 SYNCED := .venv/.synced
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 UV_VERSION := >=0.11,<1
-BENCHMARKS = $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/[a-z]*.py)) \
-  $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py))
+BENCHMARKS := $(foreach name,scorer windows stream batch shadow swap,\
+  $(if $(wildcard benchmarks/$(name).py),$(name)))
+FAULTS := tests/streaming/test_crashes.py tests/streaming/test_dependencies.py \
+  tests/batch/test_batch_failures.py tests/local/test_full_stack.py
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,8 +47,8 @@ status: $(SYNCED) ## what each service of the local stack is doing
 bench: $(SYNCED) ## all benchmarks, the quick way
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --quick; done
 
-faults: $(SYNCED) ## the long fault suite: kill, freeze and cut off, and count what was lost
-	@$(BIN)/python -m pytest -m faults -rA
+faults: $(SYNCED) ## the fault suite: kill, freeze and cut off, and count what is lost or doubled
+	@$(BIN)/python -m pytest -v $(FAULTS)
 
 sync: $(SYNCED) ## install the locked packages into .venv/
 
