@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -52,6 +51,13 @@ class BatchHouse:
     root: Path
     """Has models/USE_CASE/pipeline.toml, and nothing else of a repository."""
     day: date
+
+    def deploy(self) -> None:
+        """Make the folder of the use case."""
+        folder = self.root / "models" / self.use_case
+        folder.mkdir(parents=True)
+        shutil.copy(REPOSITORY / "models/flight_delay/pipeline.toml", folder)
+        self.edit_pipeline('use_case = "flight_delay"', f'use_case = "{self.use_case}"')
 
     @property
     def pipeline(self) -> Pipeline:
@@ -155,16 +161,13 @@ def batch_house(
     java: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[BatchHouse]:
+) -> BatchHouse:
     """The use case with version 1 approved, an empty lake and a day of the test's own."""
     settings, name = batch_use_case
     monkeypatch.setenv("JAVA_HOME", java)
-    folder = tmp_path / "models" / name
-    folder.mkdir(parents=True)
-    shutil.copy(REPOSITORY / "models/flight_delay/pipeline.toml", folder)
     settings = settings.model_copy(update={"lake": str(tmp_path / "lake")})
     house = BatchHouse(settings, name, tmp_path, next(_DAYS))
-    house.edit_pipeline('use_case = "flight_delay"', f'use_case = "{name}"')
+    house.deploy()
     newest = house.query("select model_version from approvals order by sequence desc limit 1")
     if newest != [(1,)]:
         house.approve(1)

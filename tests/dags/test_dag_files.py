@@ -1,0 +1,98 @@
+"""A DAG file: one DAG for each pipeline.toml, made of the five steps, and light to parse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from airflow.timetables.base import TimeRestriction
+from airflow.timetables.interval import CronDataIntervalTimetable
+from small_model import REPOSITORY
+
+from lockstep.batch.steps import STEPS
+from lockstep.launch import batch_dag, batch_dags
+from lockstep.pipeline import Pipeline
+
+_HEAVY = ("numpy", "pandas", "pyspark", "mlflow", "pyarrow", "onnxruntime", "great_expectations")
+_PARSE = """
+import json, sys
+{before}
+import runpy
+found = runpy.run_path({file!r})
+from airflow.sdk import DAG
+print(json.dumps({{
+    "dags": sorted(value.dag_id for value in found.values() if isinstance(value, DAG)),
+    "modules": sorted(sys.modules),
+}}))
+"""
+
+
+def parse(file: Path, before: str = "") -> dict[str, list[str]]:
+    done = subprocess.run(
+        [sys.executable, "-c", _PARSE.format(before=before, file=str(file))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_parsing_imports_nothing_heavy() -> None:
+    parsed = parse(REPOSITORY / "dags/lockstep_batch.py")
+    assert "flight_delay_batch" in parsed["dags"]
+    assert not set(_HEAVY) & set(parsed["modules"])
+    loaded = {name for name in parsed["modules"] if name.startswith("models")}
+    assert not loaded, "a DAG reads models/*/pipeline.toml, and imports no model"
+
+
+def test_the_list_of_heavy_modules_would_notice_one() -> None:
+    parsed = parse(REPOSITORY / "dags/lockstep_batch.py", before="import numpy")
+    assert set(_HEAVY) & set(parsed["modules"]) == {"numpy"}
+
+
+def test_each_use_case_has_a_dag_of_its_own(tmp_path: Path) -> None:
+    original = (REPOSITORY / "models/flight_delay/pipeline.toml").read_text()
+    for name in ("one", "two"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "pipeline.toml").write_text(
+            original.replace('use_case = "flight_delay"', f'use_case = "{name}"')
+        )
+    (tmp_path / "models" / "not_deployed").mkdir()
+    (tmp_path / "dags").mkdir()
+    shutil.copy(REPOSITORY / "dags/lockstep_batch.py", tmp_path / "dags")
+    assert parse(tmp_path / "dags/lockstep_batch.py")["dags"] == ["one_batch", "two_batch"]
+    assert sorted(batch_dags(tmp_path)) == ["one_batch", "two_batch"]
+
+
+def test_the_tasks_are_the_steps_in_their_order() -> None:
+    dag = batch_dag(Pipeline.load("flight_delay", REPOSITORY / "models"), REPOSITORY)
+    assert [task.task_id for task in dag.topological_sort()] == list(STEPS)
+    for before, after in zip(STEPS, list(STEPS)[1:], strict=False):
+        assert after in dag.get_task(before).downstream_task_ids
+    assert [task.task_id for task in dag.tasks if task.outlets] == ["publish"]
+    assert {task.retries for task in dag.tasks} == {2}
+    assert dag.max_active_runs == 1
+    assert dag.catchup is False
+    assert dag.get_task("score").application == str(REPOSITORY / "jobs/score_partition.py")
+    assert Path(dag.get_task("score").application).is_file()
+
+
+@pytest.mark.parametrize("day", [date(2013, 3, 10), date(2013, 10, 1), date(2013, 12, 31)])
+def test_the_run_of_a_logical_date_covers_that_utc_day(day: date) -> None:
+    dag = batch_dag(Pipeline.load("flight_delay", REPOSITORY / "models"), REPOSITORY)
+    schedule = CronDataIntervalTimetable(dag.schedule.expression, dag.schedule.timezone)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    info = schedule.next_dagrun_info(
+        last_automated_data_interval=None,
+        restriction=TimeRestriction(midnight, midnight + timedelta(days=5), True),
+    )
+    assert info is not None
+    assert info.logical_date == midnight
+    assert info.data_interval.start == midnight
+    assert info.data_interval.end == midnight + timedelta(days=1)
