@@ -14,7 +14,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from small_model import REPOSITORY, departures, flights, small_booster, small_compiled
 
 from lockstep.batch.plan import Run
 from lockstep.batch.steps import STEPS, Outcome
@@ -28,6 +27,7 @@ from lockstep.registry.release import approve_version
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
+from tests.small_model import REPOSITORY, departures, flights, small_booster, small_compiled
 
 _DAYS = (date(2013, 3, 1) + timedelta(days=number) for number in itertools.count())
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from house import House
-from small_model import small_compiled
 
 from lockstep.registry.approvals import current
 from lockstep.registry.approved import approved_model
@@ -23,6 +21,8 @@ from lockstep.registry.release import Release, approve_version
 from lockstep.registry.rest import Rest
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate
+from tests.house import House
+from tests.small_model import small_compiled
 
 
 class Registry:

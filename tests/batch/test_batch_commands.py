@@ -9,11 +9,11 @@ import uuid
 
 import numpy as np
 import pytest
-from batch_house import BatchHouse
 
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.partitions import ensure_stream_day
+from tests.batch_house import BatchHouse
 
 
 def lockstep(house: BatchHouse, *words: str) -> subprocess.CompletedProcess[str]:

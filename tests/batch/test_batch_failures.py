@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from batch_house import BatchHouse, flights_of
 from pydantic import SecretStr
-from small_model import REPOSITORY
 
 from lockstep.batch.plan import TERMINAL_EXIT, Plan, encode
 from lockstep.errors import Transient, Unreachable
+from tests.batch_house import BatchHouse, flights_of
+from tests.small_model import REPOSITORY
 from tests.streaming.proxy import Proxy
 
 _FILES = 60

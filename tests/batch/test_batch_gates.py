@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pyarrow as pa
 import pytest
-from batch_house import BatchHouse, flights_of
 from msgspec import structs
 
 from lockstep.errors import (
@@ -18,6 +17,7 @@ from lockstep.errors import (
     UsageError,
 )
 from lockstep.lake import fingerprint
+from tests.batch_house import BatchHouse, flights_of
 
 
 def changed(table: pa.Table, column: str, row: int, value: object) -> pa.Table:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from batch_house import BatchHouse, flights_of
 from msgspec import structs
 
 from lockstep.batch.steps import STEPS
 from lockstep.errors import ModelRefused, PublishRefused
+from tests.batch_house import BatchHouse, flights_of
 
 
 def test_running_a_day_again_changes_no_byte(batch_house: BatchHouse) -> None:

@@ -7,10 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from batch_house import BatchHouse
-from small_model import REPOSITORY
-
 from lockstep.batch.plan import encode
+from tests.batch_house import BatchHouse
+from tests.small_model import REPOSITORY
 
 _FENCE = """
 import os, pathlib, sys

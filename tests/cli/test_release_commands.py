@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_model import small_compiled
 
 from lockstep.registry.mlflow import CHAMPION, aliases, set_alias
 from lockstep.registry.register import register
 from lockstep.settings import Settings
+from tests.small_model import small_compiled
 
 REPOSITORY = Path(__file__).parents[2]
 USE_CASE = f"typed_{uuid.uuid4().hex[:8]}"

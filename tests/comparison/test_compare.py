@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from house import A, B, House
 
 from lockstep.comparison import as_document, compare_day, render
 from lockstep.errors import UsageError
@@ -18,6 +17,7 @@ from lockstep.warehouse.attempts import finish_attempt
 from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import publish
 from lockstep.warehouse.staging import stage
+from tests.house import A, B, House
 
 DAY = date(2013, 10, 1)
 MIDNIGHT = datetime(2013, 10, 1, tzinfo=UTC)

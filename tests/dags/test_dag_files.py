@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
-from small_model import REPOSITORY
 
 from lockstep.batch.steps import STEPS
 from lockstep.launch import batch_dag, batch_dags
 from lockstep.pipeline import Pipeline
+from tests.small_model import REPOSITORY
 
 _HEAVY = ("numpy", "pandas", "pyspark", "mlflow", "pyarrow", "onnxruntime", "great_expectations")
 _PARSE = """

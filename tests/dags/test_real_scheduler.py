@@ -13,8 +13,6 @@ from datetime import date
 from typing import Any
 
 import pytest
-from batch_house import BatchHouse, flights_of
-from small_model import REPOSITORY, departures
 
 from lockstep.lake import write_partition
 from lockstep.local.airflow import PARTS, Airflow
@@ -22,6 +20,8 @@ from lockstep.local.home import Home, silent
 from lockstep.local.postgres import Postgres
 from lockstep.local.service import stop
 from lockstep.settings import Settings
+from tests.batch_house import BatchHouse, flights_of
+from tests.small_model import REPOSITORY, departures
 
 _LIMIT_S = 240
 FIRST, SECOND = date(2013, 10, 1), date(2013, 10, 2)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from batch_house import BatchHouse, flights_of
-from small_model import departures, small_compiled
 
 from lockstep.contracts import columns_from_arrow
 from lockstep.lake import read_partition
 from lockstep.scoring import OnnxScorer
+from tests.batch_house import BatchHouse, flights_of
+from tests.small_model import departures, small_compiled
 
 
 def expected(house: BatchHouse) -> list[tuple[object, ...]]:

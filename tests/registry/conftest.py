@@ -1,5 +1,5 @@
-from house import fresh_house, house, use_case
-from registered import altered, elsewhere, nowhere, registered, registry
+from tests.house import fresh_house, house, use_case
+from tests.registered import altered, elsewhere, nowhere, registered, registry
 
 __all__ = [
     "altered",

@@ -6,12 +6,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from house import A, B, House
 
 from lockstep.errors import Fenced, Transient, UsageError
 from lockstep.registry.approvals import Approval, append, current, history
 from lockstep.warehouse import migrate
 from lockstep.warehouse.publish import publish
+from tests.house import A, B, House
 
 
 def approve(house: House, after: Approval | None, digest: str = B, **given: object) -> Approval:

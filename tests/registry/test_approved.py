@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from house import House
 
 from lockstep.errors import ModelRefused, Unreachable
 from lockstep.registry.approved import approved_model
@@ -13,6 +12,7 @@ from lockstep.registry.mlflow import (
     model_version,
 )
 from lockstep.warehouse import migrate
+from tests.house import House
 
 
 def test_nothing_is_approved(registry):

@@ -14,8 +14,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import msgspec
 import pytest
-from house import House
-from registered import Registry
 
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.errors import Fenced, ModelRefused, Unreachable
@@ -30,6 +28,8 @@ from lockstep.registry.release import Release, approve_version
 from lockstep.registry.rest import Rest
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate
+from tests.house import House
+from tests.registered import Registry
 
 
 def test_approve_again_another_and_back(registry):

@@ -11,7 +11,6 @@ from datetime import date, timedelta
 
 import psycopg
 import pytest
-from house import A, B, House, scored
 from psycopg.errors import LockNotAvailable
 
 from lockstep.errors import PublishRefused, Transient, Unreachable
@@ -20,6 +19,7 @@ from lockstep.warehouse.attempts import finish_attempt, read_attempt
 from lockstep.warehouse.partitions import batch_day_table, publish_table
 from lockstep.warehouse.publish import current, publish
 from lockstep.warehouse.staging import stage
+from tests.house import A, B, House, scored
 
 _days = iter(date(2013, 1, 1) + timedelta(days=n) for n in range(1000))
 

@@ -12,7 +12,6 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
-from house import DAY, A, B, scored
 from psycopg import sql
 
 from lockstep.errors import ContractError, Fenced, PublishRefused, Unreachable, UsageError
@@ -26,6 +25,7 @@ from lockstep.warehouse.staging import (
     publish_id,
     stage,
 )
+from tests.house import DAY, A, B, scored
 
 
 def count(conn, table: str) -> int:

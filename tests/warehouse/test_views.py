@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from house import A, B, scored
 
 from lockstep.warehouse.attempts import finish_attempt
 from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import publish
 from lockstep.warehouse.staging import stage
+from tests.house import A, B, scored
 
 DAY = date(2013, 10, 1)
 
