@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import psycopg
     from pyspark.sql import SparkSession
 
-__all__ = ["LOCAL_SPARK", "reuse", "score", "told"]
+__all__ = ["LOCAL_ENVIRONMENT", "LOCAL_SPARK", "reuse", "score", "told"]
 
 LOCAL_SPARK = {
     "spark.ui.enabled": "false",
@@ -41,6 +41,9 @@ LOCAL_SPARK = {
     "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
 }
 """Settings of a Spark that lives inside one machine; a cluster brings its own."""
+
+LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1"}
+"""The same as environment variables, which must be there before its Java starts."""
 
 
 def reuse(settings: Settings, plan: Plan) -> Attempt | None:
@@ -115,7 +118,6 @@ def _session(name: str, master: str | None) -> Iterator[SparkSession]:
     try:
         from py4j.protocol import Py4JError  # type: ignore[import-untyped]
         from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
     except ImportError as error:
         raise UsageError(
             f"scoring in Spark needs pyspark: {error}", next="uv sync --extra batch"
@@ -123,15 +125,8 @@ def _session(name: str, master: str | None) -> Iterator[SparkSession]:
 
     from lockstep.scoring.spark import BATCH_ROWS
 
-    builder = SparkSession.builder.appName(name)
-    if master is not None and master.startswith("sc://"):
-        builder = builder.remote(master)
-    elif master is not None:
-        builder = builder.master(master)
-        if master.startswith("local"):
-            builder = builder.config(map=dict(LOCAL_SPARK))
     try:
-        spark = builder.getOrCreate()
+        spark = _start(name, master)
         try:
             spark.conf.set("spark.sql.session.timeZone", "UTC")
             spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(BATCH_ROWS))
@@ -145,6 +140,31 @@ def _session(name: str, master: str | None) -> Iterator[SparkSession]:
             left="the attempt's own table, which no reader sees and a later attempt clears",
             next="read Spark's log above; then run the day again",
         ) from error
+
+
+def _start(name: str, master: str | None) -> SparkSession:
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName(name)
+    if master is not None and master.startswith("sc://"):
+        builder = builder.remote(master)
+    elif master is not None:
+        builder = builder.master(master)
+        if master.startswith("local"):
+            os.environ.update(LOCAL_ENVIRONMENT)
+            builder = builder.config(map=dict(LOCAL_SPARK))
+    try:
+        return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise UsageError(
+            f"Spark could not start a Java (JAVA_HOME is {os.environ.get('JAVA_HOME')!r}): what it"
+            " said is above",
+            left="nothing that readers see",
+            next="set JAVA_HOME to a Java 17 or newer, or unset it and use `lockstep score`",
+        ) from None
 
 
 def _refuse_changed(settings: Settings, plan: Plan) -> None:

@@ -31,7 +31,7 @@ class ScorePartition(SparkSubmitOperator):
         self.plan = plan
 
     def execute(self, context: Context) -> None:
-        from lockstep.batch.score import LOCAL_SPARK, reuse, told
+        from lockstep.batch.score import LOCAL_ENVIRONMENT, LOCAL_SPARK, reuse, told
         from lockstep.settings import Settings
 
         with told_to_airflow():
@@ -42,6 +42,7 @@ class ScorePartition(SparkSubmitOperator):
         self.application_args = ["--plan", self.plan]
         if _master().startswith("local"):
             self.conf = {**LOCAL_SPARK, **(self.conf or {})}
+            self.env_vars = {**LOCAL_ENVIRONMENT, **(self.env_vars or {})}
         try:
             super().execute(context)
         except AirflowException as error:

@@ -183,3 +183,11 @@ def test_a_registry_that_is_down_stops_nobody_who_has_the_bytes(
     batch_house.settings = batch_house.settings.model_copy(update={"home": tmp_path / "fresh"})
     with pytest.raises(Unreachable, match=r"registry at http://127\.0\.0\.1:1"):
         batch_house.run()
+
+
+def test_a_java_that_is_not_there(batch_house: BatchHouse, start: Callable[..., Job]) -> None:
+    plan = planned(batch_house, 1)
+    code, output = start(batch_house, plan, JAVA_HOME="/nonexistent").end()
+    assert code == TERMINAL_EXIT, output
+    assert "Spark could not start a Java (JAVA_HOME is '/nonexistent')" in output
+    assert batch_house.seen() == []
