@@ -85,6 +85,20 @@ def test_the_contract_sees_what_no_gate_asks(batch_house: BatchHouse) -> None:
     assert repr(table["event_id"][3].as_py()) in told
 
 
+def test_beyond_the_sample_every_event_is_still_checked(
+    batch_house: BatchHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lockstep.batch.check_events.SAMPLE_ROWS", 100)
+    table = flights_of(batch_house.day)
+    batch_house.write(changed(table, "distance", 1, 30_000.0))  # the second row is not in it
+    told = refuse(batch_house, ContractError, r"1 of .* distance is 30000\.0, outside")
+    assert repr(table["event_id"][1].as_py()) in told
+    batch_house.write(table.slice(0, 40))
+    refuse(batch_house, CheckFailed, "row_count_to_be_between: observed 40")
+    batch_house.write(changed(table, "distance", 0, 30_000.0))
+    refuse(batch_house, CheckFailed, r"between\(distance\): 1 of ")
+
+
 def test_a_null_that_may_not_be(batch_house: BatchHouse) -> None:
     batch_house.write(changed(flights_of(batch_house.day), "carrier", 5, None))
     refuse(batch_house, CheckFailed, r"not_be_null\(carrier\): 1 of")

@@ -10,11 +10,14 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 
+from lockstep import errors
 from lockstep.batch.steps import STEPS
 from lockstep.launch import batch_dag, batch_dags
+from lockstep.launch.failing import told_to_airflow
 from lockstep.pipeline import Pipeline
 from tests.small_model import REPOSITORY
 
@@ -96,3 +99,26 @@ def test_the_run_of_a_logical_date_covers_that_utc_day(day: date) -> None:
     assert info.logical_date == midnight
     assert info.data_interval.start == midnight
     assert info.data_interval.end == midnight + timedelta(days=1)
+
+
+def test_a_run_without_a_day_fails_at_once() -> None:
+    """What somebody gets who presses the button in Airflow and gives no date."""
+    dag = batch_dag(Pipeline.load("flight_delay", REPOSITORY / "models"), REPOSITORY)
+    begin = dag.get_task("resolve_model").python_callable
+    with pytest.raises(AirflowFailException, match=r"names no day .*\n.*--logical-date"):
+        begin("flight_delay", "models", logical_date=None, run_id="manual")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        kind
+        for kind in map(errors.__dict__.__getitem__, errors.__all__)
+        if issubclass(kind, errors.LockstepError)
+    ],
+)
+def test_airflow_tries_again_exactly_what_may_pass(kind: type[errors.LockstepError]) -> None:
+    terminal = issubclass(kind, errors.Terminal)
+    with pytest.raises(AirflowFailException if terminal else kind) as raised, told_to_airflow():
+        raise kind("what is wrong", next="what to type")
+    assert "what is wrong\nnext: what to type" in str(raised.value)
