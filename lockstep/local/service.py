@@ -91,9 +91,7 @@ def start(home: Home, services: Sequence[Service], progress: Progress) -> bool:
     """
     began = [service for service in services if running_pid(home, service.name) is None]
     for service in began:
-        # What a killed parent left behind would fight with the new process over ports and files.
-        stop(home, [service.name])
-        _require_ports(service)
+        _make_room(home, service)
     for service in began:
         progress(service.name, "starting")
         _spawn(home, service)
@@ -107,6 +105,12 @@ def start(home: Home, services: Sequence[Service], progress: Progress) -> bool:
                 del waiting[service.name]
                 if service in began:
                     progress(service.name, "ready")
+            elif not alive and service not in began:
+                # It was ending while we looked: it needs a start after all.
+                began.append(service)
+                _make_room(home, service)
+                progress(service.name, "starting")
+                _spawn(home, service)
             elif not alive or time.monotonic() > since + service.start_timeout_s:
                 stop(home, [service.name])
                 raise _failed(home, service, alive, missing)
@@ -114,6 +118,12 @@ def start(home: Home, services: Sequence[Service], progress: Progress) -> bool:
             return bool(began)
         if _cancelled.wait(0.1):
             raise KeyboardInterrupt
+
+
+def _make_room(home: Home, service: Service) -> None:
+    # What a killed parent left behind would fight with the new process over ports and files.
+    stop(home, [service.name])
+    _require_ports(service)
 
 
 def cancel(cancelled: bool = True) -> None:
