@@ -123,7 +123,8 @@ def main(arguments: list[str] | None = None) -> int:
             topics = replace(pipeline.topics, events=given.topic)
             pipeline = replace(pipeline, topics=topics)
         service = ScoringService(settings, pipeline, accept_loss=given.accept_loss)
-        _wait_for_kafka(service, settings, pipeline)
+        if not _wait_for_kafka(service, settings, pipeline):
+            return 0
     except LockstepError as error:
         log.error("%s: %s", type(error).__name__, error)
         return 1
@@ -165,19 +166,28 @@ def _require_free(port: int) -> None:
             ) from None
 
 
-def _wait_for_kafka(service: ScoringService, settings: Settings, pipeline: Pipeline) -> None:
-    """Faust itself gives up on a broker that is away at start; a worker waits for it."""
+def _wait_for_kafka(service: ScoringService, settings: Settings, pipeline: Pipeline) -> bool:
+    """Faust itself gives up on a broker that is away at start; a worker waits for it.
+
+    False when told to stop meanwhile.
+    """
     log.info("reading %s from %s", pipeline.topics.events, settings.kafka)
     give_up = threading.Event()
     before = {
         number: signal.signal(number, lambda *_: give_up.set())
         for number in (signal.SIGTERM, signal.SIGINT)
     }
-    patiently(
-        lambda: events_topic_id(settings.kafka, pipeline.topics), "kafka", service.status, give_up
-    )
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    try:
+        patiently(
+            lambda: events_topic_id(settings.kafka, pipeline.topics),
+            "kafka",
+            service.status,
+            give_up,
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return not give_up.is_set()
 
 
 if __name__ == "__main__":

@@ -28,8 +28,13 @@ class DeadLetter:
 def headers(letter: DeadLetter) -> list[tuple[str, Any]]:
     """The record's own headers, then where it was and why it is here."""
     message = letter.message
+    try:
+        own = message.headers() or []
+    except (SystemError, UnicodeDecodeError):
+        # The client cannot hand over keys that are not UTF-8.
+        own = [(f"{HEADER}headers", b"unreadable: a key is not UTF-8")]
     return [
-        *(message.headers() or ()),
+        *own,
         (f"{HEADER}reason", letter.reason[:_LONGEST_REASON].encode(errors="replace")),
         (f"{HEADER}topic", str(message.topic()).encode()),
         (f"{HEADER}partition", str(message.partition()).encode()),

@@ -7,6 +7,7 @@ partition and seeks to where the ledger stands; what Kafka remembers of the grou
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -22,9 +23,10 @@ from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span
 from streaming.dead_letters import DeadLetter
 from streaming.model_refresh import ModelRefresher, Serving
 from streaming.outlet import Outlet, Work
-from streaming.patience import patiently, waits_for
+from streaming.patience import answered, patiently, waits_for
 from streaming.scoring import score_survivors
 from streaming.status import Status
+from streaming.topics import TopicWatch
 
 __all__ = ["Intake"]
 
@@ -42,18 +44,21 @@ class Intake:
         kafka: str,
         pipeline: Pipeline,
         connect: Callable[[], psycopg.Connection[Any]],
-        open_ledger: Callable[[psycopg.Connection[Any]], Ledger],
+        open_ledger: Callable[[psycopg.Connection[Any], bool], Ledger],
         models: ModelRefresher,
         outlet: Outlet,
+        watch: TopicWatch,
         status: Status,
         give_up: threading.Event,
+        fail: Callable[[], None],
         *,
         accept_loss: bool = False,
     ) -> None:
         self._topic, self._limits = pipeline.topics.events, pipeline.stream
         self._connect, self._open_ledger = connect, open_ledger
         self._models, self._outlet, self._status = models, outlet, status
-        self._give_up, self._accept_loss = give_up, accept_loss
+        self._watch = watch
+        self._give_up, self._fail, self._accept_loss = give_up, fail, accept_loss
         self._position: dict[int, int] = {}
         """Partition -> the ledger's next offset once everything handed over is written."""
         self._consumer = Consumer(
@@ -86,22 +91,27 @@ class Intake:
         wait_s = self._limits.max_wait_ms / 1000
         try:
             while not stop.is_set():
+                serving = self._models.serving
+                if serving is None:
+                    self._wait_for_model(stop)
+                    continue
                 messages = self._consumer.consume(self._limits.max_batch, wait_s)
-                if self._outlet.failure:
-                    raise self._outlet.failure
+                if failure := self._outlet.failure or self._watch.failure:
+                    raise failure
                 if messages:
-                    self._score(messages, stop)
+                    self._score(messages, serving)
                 elif self._status.conditions["kafka"]:
                     self._look_for_broker()
             self._outlet.drain()
+        except BaseException:
+            # Whatever is away now is not waited for without end.
+            self._fail()
+            raise
         finally:
             self._consumer.close()
 
-    def _score(self, messages: list[Message], stop: threading.Event) -> None:
+    def _score(self, messages: list[Message], serving: Serving) -> None:
         taken_at = time.perf_counter()
-        serving = self._serving(stop)
-        if serving is None:
-            return  # stopping: what was not handed over is read again
         spans, good = self._spans(messages)
         if not spans:
             return
@@ -112,26 +122,19 @@ class Intake:
         rows = survivors.rows
         kept = [good[decoded.kept[row]] for row in rows.tolist()]
         columns = decoded.columns
-        self._outlet.put(
-            Work(
-                MicroBatch(
-                    spans=spans,
-                    ids=columns[serving.id][rows].tolist(),
-                    event_time=columns[serving.time][rows],
-                    entity=columns[serving.entity][rows].tolist()
-                    if serving.entity
-                    else [""] * len(rows),
-                    score=survivors.score,
-                    margin=survivors.margin,
-                    partitions=np.fromiter((m.partition() for m in kept), np.int32, len(kept)),
-                    offsets=np.fromiter((m.offset() for m in kept), np.int64, len(kept)),
-                    approval=serving.approval,
-                ),
-                serving,
-                dead,
-                taken_at,
-            )
+        entity = columns[serving.entity][rows].tolist() if serving.entity else [""] * len(rows)
+        batch = MicroBatch(
+            spans=spans,
+            ids=columns[serving.id][rows].tolist(),
+            event_time=columns[serving.time][rows],
+            entity=entity,
+            score=survivors.score,
+            margin=survivors.margin,
+            partitions=np.fromiter((m.partition() for m in kept), np.int32, len(kept)),
+            offsets=np.fromiter((m.offset() for m in kept), np.int64, len(kept)),
+            approval=serving.approval,
         )
+        self._outlet.put(Work(batch, serving, dead, taken_at))
         self._position.update({span.partition: span.next for span in spans})
 
     def _spans(self, messages: list[Message]) -> tuple[list[Span], list[Message]]:
@@ -143,7 +146,8 @@ class Intake:
             if error is not None:
                 self._record_error(error)
                 continue
-            if message.partition() in self._outlet.epochs:
+            # Below the position: read again after a seek, and handed over before.
+            if message.offset() >= self._position.get(message.partition(), math.inf):
                 last[message.partition()] = message.offset()
                 good.append(message)
         # Offsets need not be contiguous: transactions and compaction leave gaps.
@@ -153,21 +157,30 @@ class Intake:
         ]
         return spans, good
 
-    def _serving(self, stop: threading.Event) -> Serving | None:
-        """The model that may serve; while there is none, wait with the partitions paused."""
-        if serving := self._models.serving:
-            return serving
-        self._consumer.pause(self._consumer.assignment())
-        while not (serving := self._models.serving) and not stop.is_set():
-            self._consumer.poll(_IDLE_S)
+    def _wait_for_model(self, stop: threading.Event) -> None:
+        """Stay in the group, and take no event, until a model may serve."""
+        while self._models.serving is None and not stop.is_set():
+            # Each time: a partition that is assigned meanwhile begins unpaused.
+            self._consumer.pause(self._consumer.assignment())
+            message = self._consumer.poll(_IDLE_S)
+            if message is None:
+                continue
+            if message.error():
+                self._record_error(message.error())
+            else:
+                # It slipped through before the pause: read it again later.
+                number = message.partition()
+                if number in self._position:
+                    self._consumer.seek(TopicPartition(self._topic, number, self._position[number]))
         self._consumer.resume(self._consumer.assignment())
-        return serving
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = sorted(partition.partition for partition in partitions)
         claims = patiently(
-            lambda: self._claim(consumer, numbers), "warehouse", self._status, self._give_up
+            lambda: self._claim(consumer, numbers), "partitions", self._status, self._give_up
         )
+        # A loss is accepted once, at start; one that comes later is news.
+        self._accept_loss = False
         for claim in claims:
             self._outlet.epochs[claim.partition] = claim.epoch
             self._position[claim.partition] = claim.next_offset
@@ -178,14 +191,15 @@ class Intake:
         self._partitions_changed()
 
     def _claim(self, consumer: Consumer, numbers: list[int]) -> list[Claim]:
-        with closing(self._connect()) as connection:
-            ledger = self._open_ledger(connection)
+        accept_loss = self._accept_loss
+        with closing(self._connect()) as connection, answered(connection):
+            ledger = self._open_ledger(connection, accept_loss)
             claims = []
             for number in numbers:
                 low, high = consumer.get_watermark_offsets(
                     TopicPartition(self._topic, number), timeout=_WATERMARKS_S
                 )
-                claims.append(ledger.claim(number, low, high, accept_loss=self._accept_loss))
+                claims.append(ledger.claim(number, low, high, accept_loss=accept_loss))
             answers = [answer for claim in claims for answer in ledger.unanswered(claim)]
             if answers:
                 log.info("answering %s events that a former owner may not have", len(answers))
@@ -233,6 +247,8 @@ class Intake:
             self._status.hold("kafka")
 
     def _record_error(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._MAX_POLL_EXCEEDED:
+            return  # the warehouse was away for long; the partitions are lost and claimed again
         if not waits_for(KafkaException(error)):
             raise KafkaException(error)
         self._status.fail("kafka", f"waiting: {error.str()}")

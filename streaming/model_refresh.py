@@ -19,12 +19,14 @@ from lockstep.registry.approved import approved_model, current
 from lockstep.scoring import OnnxScorer, Scorer
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
-from streaming.patience import patiently, waits_for
+from streaming.patience import answered, patiently, waits_for
 from streaming.status import Status
 
 __all__ = ["ModelRefresher", "Serving"]
 
 log = logging.getLogger("lockstep.stream")
+
+_STOP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class ModelRefresher:
     def stop(self) -> None:
         self._stop.set()
         self._wake.set()
-        self._thread.join()
+        # A daemon: what it may still wait for ends with the process.
+        self._thread.join(_STOP_S)
 
     def wake(self) -> None:
         """Look now instead of at the next poll."""
@@ -77,7 +80,7 @@ class ModelRefresher:
                 self._refresh()
                 self._status.hold("model")
             except ModelRefused as error:
-                self.serving = None
+                self.serving, self._status.serving = None, {}
                 self._status.fail("model", str(error))
             except Exception as error:
                 if not waits_for(error):
@@ -87,11 +90,20 @@ class ModelRefresher:
 
     def _refresh(self) -> None:
         use_case = self._pipeline.use_case
-        with closing(connect(self._settings, "scorer", use_case)) as connection:
+        with (
+            closing(connect(self._settings, "scorer", use_case)) as connection,
+            answered(connection),
+        ):
             newest = current(connection)
             if self.serving and newest and newest.sequence == self.serving.approval:
                 return
             approval, model = approved_model(self._settings, use_case, connection)
+        if model.window_names:
+            raise ModelRefused(
+                f"windows: digest {approval.digest[:12]} reads window features"
+                f" ({', '.join(model.window_names[:3])}), which this worker does not compute",
+                next=f"lockstep approve {use_case} a version without windows",
+            )
         contract = model.contract
         scorer = OnnxScorer(model)
         scorer.warm()

@@ -30,14 +30,14 @@ import numpy as np
 import psycopg
 from confluent_kafka import KafkaError, Message, Producer
 
-from lockstep.errors import Terminal, Unreachable
+from lockstep.errors import Fenced, Terminal, Unreachable
 from lockstep.pipeline import Topics
 from lockstep.warehouse.ledger import Answer, Ledger, MicroBatch
 from lockstep.warehouse.partitions import ensure_stream_day
 from streaming import codec
 from streaming.dead_letters import DeadLetter, headers
 from streaming.model_refresh import Serving
-from streaming.patience import patiently
+from streaming.patience import PASSING_IN_POSTGRES, answered, patiently
 from streaming.status import Status
 
 __all__ = ["Outlet", "Work"]
@@ -158,9 +158,12 @@ class Outlet:
     def _note_acknowledged(self) -> None:
         # Asking for a report on each record would cost as much as producing it.
         self._producer.poll(0)
+        # In this order: a refusal is reported before its record stops counting.
+        nothing_open = not len(self._producer)
         self._require_none_refused()
-        if not len(self._producer):
+        if nothing_open:
             self._acknowledged.update(self._sent)
+            self._sent.clear()
             self._unacknowledged = 0
 
     def _require_none_refused(self) -> None:
@@ -211,7 +214,16 @@ class Outlet:
         self._note_acknowledged()
         # 3
         batch = replace(batch, produced=dict(self._acknowledged))
-        copies = patiently(lambda: self._committed(batch), "warehouse", self._status, self._give_up)
+        try:
+            copies = patiently(
+                lambda: self._committed(batch), "warehouse", self._status, self._give_up
+            )
+        except Fenced:
+            if self._still_owned(work.batch).spans == batch.spans:
+                raise
+            # Taken away while this waited: the new owner reads what is no longer ours.
+            self._write(replace(work, batch=self._still_owned(work.batch)))
+            return
         self._status.batch_seconds.observe(time.perf_counter() - work.taken_at)
         # 4
         if copies:
@@ -226,16 +238,22 @@ class Outlet:
         self._status.dead.inc(len(work.dead))
 
     def _committed(self, batch: MicroBatch) -> int:
-        after_a_break = self._connection is None
+        after_a_break = self._ledger is None
         with self._reconnecting() as ledger:
+            # The commit went through, its answer did not. Which rows were copies is unknown
+            # now, and does not matter: answer all of them from the table.
             if after_a_break and ledger.settled(batch.spans):
-                # The commit went through, its answer did not. Which rows were copies is
-                # unknown now, and does not matter: answer all of them from the table.
                 return len(batch.ids)
             for day in set((batch.event_time // _DAY_US).tolist()) - self._days:
                 ensure_stream_day(self._connection, _EPOCH + timedelta(days=day))
                 self._days.add(day)
-            return ledger.write(batch)
+            try:
+                return ledger.write(batch)
+            except Fenced:
+                # It was still committing when we asked.
+                if after_a_break and ledger.settled(batch.spans):
+                    return len(batch.ids)
+                raise
 
     def _stored(self, batch: MicroBatch) -> list[Answer]:
         def read() -> list[Answer]:
@@ -246,7 +264,7 @@ class Outlet:
 
     def _settle(self) -> None:
         """Nothing to do: note what Kafka has acknowledged, so that a restart repeats little."""
-        if not self._sent:
+        if not self._sent and not self._acknowledged:
             return
         self.flush()
         self._note_acknowledged()
@@ -256,18 +274,19 @@ class Outlet:
                 ledger.acknowledge(self._acknowledged, dict(self.epochs))
 
         patiently(acknowledge, "warehouse", self._status, self._give_up)
-        self._sent.clear()
         self._acknowledged.clear()
 
     @contextmanager
     def _reconnecting(self) -> Iterator[Ledger]:
         """The ledger, over a new connection when the last one broke."""
-        if self._connection is None or self._ledger is None:
+        if self._connection is None:
             self._connection = self._connect()
-            self._ledger = self._open_ledger(self._connection)
         try:
-            yield self._ledger
-        except (psycopg.OperationalError, psycopg.InterfaceError):
+            with answered(self._connection):
+                if self._ledger is None:
+                    self._ledger = self._open_ledger(self._connection)
+                yield self._ledger
+        except PASSING_IN_POSTGRES:
             self._connection.close()
             self._connection = self._ledger = None
             raise

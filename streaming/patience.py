@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 import psycopg
 from confluent_kafka import KafkaError, KafkaException
@@ -12,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 from lockstep.errors import Transient, Unreachable
 from streaming.status import Status
 
-__all__ = ["patiently", "waits_for"]
+__all__ = ["PASSING_IN_POSTGRES", "answered", "patiently", "waits_for"]
 
 T = TypeVar("T")
 
@@ -27,7 +30,20 @@ _PASSING = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.OFFSET_NOT_AVAILABLE,
 }
+PASSING_IN_POSTGRES = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    # A failover's old primary, and a session that slept too long.
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
+_ANSWER_S = 10.0
+"""A warehouse that has not answered for so long is hung up on, and counts as away."""
 
 
 def waits_for(error: BaseException) -> bool:
@@ -35,7 +51,31 @@ def waits_for(error: BaseException) -> bool:
     if isinstance(error, KafkaException):
         cause = error.args[0]
         return isinstance(cause, KafkaError) and (cause.retriable() or cause.code() in _PASSING)
-    return isinstance(error, Transient | psycopg.OperationalError | psycopg.InterfaceError)
+    return isinstance(error, (Transient, *PASSING_IN_POSTGRES))
+
+
+@contextmanager
+def answered(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Hang up when the warehouse does not answer in time: the call then raises OperationalError.
+
+    A server that is frozen keeps its connections: neither a refusal nor TCP's own timeouts come.
+    """
+    watchdog = threading.Timer(_ANSWER_S, _hang_up, [connection])
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    finally:
+        watchdog.cancel()
+
+
+def _hang_up(connection: psycopg.Connection[Any]) -> None:
+    with (
+        suppress(OSError, psycopg.Error),
+        # A copy of the descriptor: closing the original would pull it from under libpq.
+        socket.socket(fileno=os.dup(connection.fileno())) as wire,
+    ):
+        wire.shutdown(socket.SHUT_RDWR)
 
 
 def patiently(

@@ -13,9 +13,6 @@ from lockstep.scoring import Scorer
 
 __all__ = ["Survivors", "score_survivors"]
 
-_A_BATCH = 8
-"""From this many events on, all of them failing means that the model is broken, not the events."""
-
 
 @dataclass(frozen=True)
 class Survivors:
@@ -30,7 +27,7 @@ class Survivors:
 def score_survivors(scorer: Scorer, columns: Columns, rows: int) -> Survivors:
     """Score `rows` rows, finding those that cannot be scored by bisection.
 
-    Raises Terminal when not one of many rows can be scored.
+    Raises Terminal when the model no longer scores even what it carries in itself.
     """
     kept: list[Any] = []
     poison: dict[int, str] = {}
@@ -39,8 +36,10 @@ def score_survivors(scorer: Scorer, columns: Columns, rows: int) -> Survivors:
         part = columns if len(span) == rows else {n: c[span] for n, c in columns.items()}
         try:
             scores = scorer.score(part)
-            if not np.isfinite(scores.margin).all():
-                raise ValueError("the model's margin is not a finite number")
+            if not (np.isfinite(scores.margin).all() and np.isfinite(scores.score).all()):
+                raise ValueError("the model's answer is not a finite number")
+        except MemoryError:
+            raise
         except Exception as error:
             if len(span) == 1:
                 poison[int(span[0])] = f"cannot be scored: {type(error).__name__}: {error}"
@@ -54,13 +53,21 @@ def score_survivors(scorer: Scorer, columns: Columns, rows: int) -> Survivors:
     if rows:
         attempt(np.arange(rows))
     if not kept:
-        if rows >= _A_BATCH:
-            raise Terminal(
-                f"the model scores none of {rows} valid events: {poison[0]}",
-                left="nothing was written; the events stay in Kafka",
-                next="lockstep verify MODEL, then approve a version that scores",
-            )
+        if rows:
+            _require_sound(scorer, poison)
         empty = np.empty(0, np.float32)
         return Survivors(np.empty(0, np.int64), empty, empty, poison)
     spans, scores, margins = zip(*kept, strict=True)
     return Survivors(np.concatenate(spans), np.concatenate(scores), np.concatenate(margins), poison)
+
+
+def _require_sound(scorer: Scorer, poison: dict[int, str]) -> None:
+    """Not one event could be scored: is it the events, or the model?"""
+    try:
+        scorer.warm()
+    except Exception as error:
+        raise Terminal(
+            f"the model no longer scores its own golden rows: {error}; nor events: {poison[0]}",
+            left="nothing was written; the events stay in Kafka",
+            next="lockstep verify MODEL, then approve a version that scores",
+        ) from error

@@ -21,7 +21,7 @@ from streaming.model_refresh import ModelRefresher
 from streaming.outlet import Outlet
 from streaming.patience import patiently
 from streaming.status import Status
-from streaming.topics import events_topic_id
+from streaming.topics import TopicWatch, events_topic_id
 
 __all__ = ["ScoringService"]
 
@@ -74,7 +74,7 @@ class ScoringService:
         settings, topics, status = self._settings, self._pipeline.topics, self.status
         # Until the first poll nothing is in hand: stopping need not wait for anything.
         self.models.open(self._stop)
-        topic_id = patiently(
+        known = patiently(
             lambda: events_topic_id(settings.kafka, topics), "kafka", status, self._stop
         )
 
@@ -83,7 +83,16 @@ class ScoringService:
 
         def open_ledger(connection: psycopg.Connection[Any]) -> Ledger:
             ledger = Ledger(connection, topics.events)
-            ledger.open(topic_id, accept_loss=self._accept_loss)
+            ledger.open(known, accept_loss=self._accept_loss)
+            return ledger
+
+        def open_to_claim(connection: psycopg.Connection[Any], accept_loss: bool) -> Ledger:
+            # Asked again: the topic may have been recreated while this worker was away.
+            ledger = Ledger(connection, topics.events)
+            topic_id = events_topic_id(settings.kafka, topics)
+            if topic_id != known:
+                accept_loss = False
+            ledger.open(topic_id, accept_loss=accept_loss)
             return ledger
 
         def delivered(*report: Any) -> None:
@@ -107,17 +116,23 @@ class ScoringService:
         )
         outlet = Outlet(connect_scorer, open_ledger, producer, topics, status, self._give_up)
         outlet.start()
-        producer.list_topics(topics.scored, timeout=5.0)  # the connection, before it is needed
+        # The connection, before it is needed.
+        patiently(
+            lambda: producer.list_topics(topics.scored, timeout=5.0), "kafka", status, self._stop
+        )
         self.models.start()
+        watch = TopicWatch(settings.kafka, topics, known)
         intake = Intake(
             settings.kafka,
             self._pipeline,
             connect_scorer,
-            open_ledger,
+            open_to_claim,
             self.models,
             outlet,
+            watch,
             status,
             self._give_up,
+            self.stop,
             accept_loss=self._accept_loss,
         )
         try:
@@ -125,4 +140,5 @@ class ScoringService:
         finally:
             self.stop()
             self.models.stop()
+            watch.stop()
             outlet.close()

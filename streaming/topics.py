@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
-from lockstep.errors import Terminal
+from lockstep.errors import LockstepError, OffsetsLost, Terminal
 from lockstep.pipeline import Topics
 
-__all__ = ["events_topic_id"]
+__all__ = ["TopicWatch", "events_topic_id"]
 
 _TIMEOUT_S = 10
+_LOOK_S = 2.0
 
 
 def events_topic_id(kafka: str, topics: Topics) -> str:
@@ -41,3 +44,38 @@ def events_topic_id(kafka: str, topics: Topics) -> str:
             next=f"add partitions to {topics.scored}",
         )
     return str(events.topic_id)
+
+
+class TopicWatch:
+    """Notices that the events topic was recreated under a running worker.
+
+    The client goes on at its old offset in the new log, if that has as many events, and so
+    skips those below it. What was scored meanwhile stays; --accept-loss reads the rest.
+    """
+
+    def __init__(self, kafka: str, topics: Topics, known: str) -> None:
+        self._kafka, self._topics, self._known = kafka, topics, known
+        self._stop = threading.Event()
+        self.failure: LockstepError | None = None
+        threading.Thread(target=self._look, name="topic-watch", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _look(self) -> None:
+        while not self._stop.wait(_LOOK_S) and self.failure is None:
+            try:
+                found = events_topic_id(self._kafka, self._topics)
+            except KafkaException:
+                continue  # away: the consumer notices, and says so
+            except Terminal as error:
+                self.failure = error
+                return
+            if found != self._known:
+                self.failure = OffsetsLost(
+                    f"topic {self._topics.events} was recreated: its id was {self._known},"
+                    f" and is {found}",
+                    left="what was scored; the new log's first events may be unread",
+                    next="lockstep stream USE_CASE --accept-loss"
+                    " (reads the new log from its beginning; copies keep their scores)",
+                )

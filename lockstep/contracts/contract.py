@@ -109,8 +109,16 @@ class Contract:
                 raise UsageError(
                     f"{where}: {role} is {name!r}, which is not a required, non-null {kind} field"
                 )
-        if contract.entity is not None and contract.entity not in contract.by_name:
-            raise UsageError(f"{where}: entity is {contract.entity!r}, which is not a field")
+        if contract.entity is not None:
+            entity = contract.by_name.get(contract.entity)
+            if entity is None or entity.kind != "string":
+                raise UsageError(
+                    f"{where}: entity is {contract.entity!r}, which is not a string field"
+                )
+        for name in (contract.id, contract.entity):
+            # Both are written to the warehouse as they are.
+            if name is not None and contract.by_name[name].sensitive:
+                raise UsageError(f"{where}: {name} may not be sensitive: it identifies rows")
         return contract
 
     @classmethod
@@ -162,7 +170,7 @@ def _field(name: str, spec: Mapping[str, Any], required: bool, where: str) -> Fi
         if "pattern" in spec:
             re.compile(spec["pattern"])
     else:
-        if nullable and kind != "number":
+        if (nullable or not required) and kind != "number":
             raise UsageError(f"{where}: {name}: only strings and numbers may be null, not {kind}")
         low, high = spec.get("minimum"), spec.get("maximum")
         if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):

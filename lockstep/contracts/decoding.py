@@ -54,7 +54,7 @@ class EventDecoder:
             if max(map(len, values), default=0) > self._max_bytes:  # type: ignore[arg-type]
                 raise ValueError
             events = list(map(self._decode, values))  # type: ignore[arg-type]
-        except (msgspec.MsgspecError, ValueError, TypeError):
+        except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
             events, kept = self._one_by_one(values, rejected)
         columns = self._columns(events)
         wrong = self._validator.violations(columns)
@@ -80,6 +80,8 @@ class EventDecoder:
                 try:
                     events.append(self._decode(value))
                     kept.append(position)
+                except RecursionError:
+                    rejected[position] = "the value is nested too deeply"
                 except (msgspec.MsgspecError, ValueError) as error:
                     rejected[position] = str(error)
         return events, kept

@@ -55,7 +55,8 @@ class Validator:
 
 
 def _out_of_range(field: Field, value: Any) -> str:
-    return f"{field.name} is {value}, outside [{field.minimum}, {field.maximum}]"
+    shown = "(sensitive)" if field.sensitive else value
+    return f"{field.name} is {shown}, outside [{field.minimum}, {field.maximum}]"
 
 
 def _wrong(field: Field, value: str) -> str | None:

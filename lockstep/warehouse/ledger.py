@@ -109,8 +109,11 @@ class Ledger:
                     next="lockstep stream USE_CASE --accept-loss"
                     " (forgets the old offsets, starts at the new log's beginning)",
                 )
+            # The epochs stay: a former owner must not find its own again.
             self._cursor.execute(
-                "delete from stream_offsets where stream_id = %s", (self._stream_id,)
+                "update stream_offsets set next_offset = 0, produced_offset = 0"
+                " where stream_id = %s",
+                (self._stream_id,),
             )
             self._cursor.execute(
                 "update streams set topic_uuid = %s where stream_id = %s",

@@ -62,6 +62,7 @@ BAD = {
     "a malformed code": (value(dest="iah"), "dest"),
     "an empty id": (value(event_id=""), "event_id"),
     "a NUL": (value(event_id="a\0b"), "NUL"),
+    "nested too deeply": (b'{"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}", "nested too deeply"),
     "a lone surrogate": (value().replace(b"UA-1545", rb"\ud800"), "malformed"),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,6 +60,32 @@ def approve_other(approved: Settings) -> Iterator[Callable[[], str]]:
     """Approves another model; the usual one is approved again afterwards."""
     yield lambda: approve(approved, trees=10)
     approve(approved, trees=20)
+
+
+@pytest.fixture
+def refused(approved: Settings) -> Callable[[], AbstractContextManager[None]]:
+    """A stretch of time in which the newest approval names bytes that the registry lacks."""
+
+    @contextmanager
+    def stretch() -> Iterator[None]:
+        with closing(connect(approved, "releaser", "flight_delay")) as connection:
+            newest = approvals.current(connection)
+            assert newest is not None
+            approvals.append(
+                connection,
+                after=newest,
+                model_version=newest.model_version,
+                digest="f" * 64,
+                approver="the tests",
+                reason="to be refused",
+                evidence={},
+            )
+        try:
+            yield
+        finally:
+            approve(approved, trees=20)
+
+    return stretch
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A real worker that kills itself (SIGKILL) at a named point of its protocol.
+"""A real worker that kills itself (SIGKILL), or freezes, at a named point of its protocol.
 
     FAULT=before-commit FAULT_AFTER=3 python -m tests.streaming.faulty_worker
 
@@ -83,8 +83,28 @@ def mid_answers() -> None:
     Outlet._produce = killed  # type: ignore[method-assign]
 
 
+def freeze() -> None:
+    """Stops, as a paused virtual machine does, with a micro-batch in hand; once."""
+    write = Ledger.write
+    frozen = False
+
+    def stopped(self: Ledger, batch: Any) -> int:
+        nonlocal frozen
+        if due() and not frozen:
+            frozen = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return write(self, batch)
+
+    Ledger.write = stopped  # type: ignore[method-assign]
+
+
+FAULTS = {
+    "before-commit": before_commit,
+    "after-commit": after_commit,
+    "mid-answers": mid_answers,
+    "freeze": freeze,
+}
+
 if __name__ == "__main__":
-    {"before-commit": before_commit, "after-commit": after_commit, "mid-answers": mid_answers}[
-        FAULT
-    ]()
+    FAULTS[FAULT]()
     sys.exit(app.main())

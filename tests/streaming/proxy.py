@@ -18,6 +18,8 @@ class Proxy:
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
+        self._flowing = threading.Event()
+        self._flowing.set()
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
@@ -46,7 +48,12 @@ class Proxy:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
+    def freeze(self) -> None:
+        """Keep every connection and forward nothing, as a server that hangs does."""
+        self._flowing.clear()
+
     def mend(self) -> None:
+        self._flowing.set()
         if self._listener:
             return
         self._listener = socket.create_server(("127.0.0.1", self._port))
@@ -60,11 +67,11 @@ class Proxy:
                 with self._lock:
                     self._open += [client, server]
                 for pair in ((client, server), (server, client)):
-                    threading.Thread(target=_pump, args=pair, daemon=True).start()
+                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
-
-def _pump(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_RDWR)
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                self._flowing.wait()
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)

@@ -12,6 +12,7 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from lockstep.warehouse.connect import connect
@@ -120,27 +121,32 @@ def test_kill_9_in_mid_replay(deployment: Deployment, events: Any) -> None:
 def test_a_worker_that_froze_cannot_write_when_it_wakes(
     deployment: Deployment, events: Any
 ) -> None:
-    """A zombie: stopped in the middle, replaced, and woken again."""
+    """A zombie: frozen with a micro-batch in hand, replaced, and woken again."""
     sent = events(6_000)
     deployment.limit_batches(100)
-    zombie = deployment.worker().ready()
-    deployment.send(sent[:3_000])
-    until(lambda: deployment.settled() > 200, "the first worker is at work")
-    os.kill(zombie.process.pid, signal.SIGSTOP)
-    deployment.worker()
-    deployment.send(sent[3_000:])
+    deployment.send(sent)
+    deployment.environment |= {"FAULT": "freeze", "FAULT_AFTER": "3"}
+    zombie = deployment.worker(main="tests.streaming.faulty_worker")
+    until(
+        lambda: psutil.Process(zombie.process.pid).status() == psutil.STATUS_STOPPED,
+        "the first worker is frozen",
+    )
+    assert 0 < deployment.settled() < len(sent)
+    successor = deployment.worker()
     until(lambda: deployment.settled() == len(sent), "the successor settles everything")
+    rows = deployment.rows()
     os.kill(zombie.process.pid, signal.SIGCONT)
-    more = [(f"late-{key}", value.replace(b'"e-', b'"late-e-')) for key, value in events(500)]
-    deployment.send(more)
-    until(lambda: deployment.settled() == len(sent) + len(more), "the late events are settled")
-    names = [key for key, _ in sent + more]
-    rows = [row[0] for row in deployment.rows()]
-    assert Counter(rows) == Counter(names)
-    for worker in deployment.workers:
-        if worker.process.poll() is None:
-            worker.drain()
-    assert not set(names) - {a["event_id"] for a in deployment.answers()}
+
+    def fenced_off() -> bool:
+        log = zombie.log.read_text()
+        return "another worker owns" in log or "gave up" in log
+
+    until(fenced_off, "the woken worker finds out")
+    assert deployment.settled() == len(sent)
+    assert deployment.rows() == rows
+    assert Counter(row[0] for row in rows) == Counter(key for key, _ in sent)
+    assert successor.drain() == 0
+    assert not {key for key, _ in sent} - {a["event_id"] for a in deployment.answers()}
 
 
 def test_two_workers_share_and_hand_over(deployment: Deployment, events: Any) -> None:

@@ -35,6 +35,28 @@ def test_the_warehouse_goes_away_and_comes_back(deployment: Deployment, events: 
     assert {a["event_id"] for a in deployment.answers()} == {key for key, _ in sent}
 
 
+def test_a_warehouse_that_hangs_counts_as_away(deployment: Deployment, events: Any) -> None:
+    """It keeps its connections and answers nothing: no refusal, and no time-out of TCP's."""
+    with Proxy.of(deployment.settings.url("scorer")) as proxy:
+        deployment.environment["LOCKSTEP_SCORER_URL"] = proxy.url
+        deployment.limit_batches(100)
+        worker = deployment.worker().ready()
+        sent = events(2_000)
+        deployment.send(sent[:1_000])
+        until(lambda: deployment.settled() > 100, "some events are settled")
+        proxy.freeze()
+        deployment.send(sent[1_000:])
+        until(lambda: (p := worker.page("ready")) and not p["ready"], "the worker is not ready")
+        proxy.mend()
+        until(lambda: deployment.settled() == len(sent), "every event is settled")
+        worker.ready()
+        proxy.freeze()
+        deployment.send(events(2_100)[2_000:])
+        assert worker.drain() == 1
+        assert "left behind" in worker.log.read_text()
+    assert Counter(row[0] for row in deployment.rows()) == Counter(key for key, _ in sent)
+
+
 def test_the_warehouse_is_away_at_start(deployment: Deployment, events: Any) -> None:
     with Proxy.of(deployment.settings.url("scorer")) as proxy:
         proxy.cut()

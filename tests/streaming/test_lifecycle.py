@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -51,6 +53,51 @@ def test_it_follows_an_approval(deployment: Deployment, events: Any, approve_oth
     digests = {row[0]: row[6] for row in deployment.rows()}
     assert {digests[key] for key, _ in after} == {digest}
     assert digest not in {digests[key] for key, _ in before}
+
+
+def test_while_a_model_is_refused_no_event_is_lost(
+    deployment: Deployment, events: Any, refused: Any
+) -> None:
+    """The newest approval cannot serve: events wait, also those of a partition just taken over."""
+    deployment.limit_batches(100)
+    worker, other = deployment.worker().ready(), deployment.worker().ready()
+    with refused():
+        until(
+            lambda: "digest" in (worker.page("health") or {})["conditions"]["model"],
+            "the worker refuses the model",
+        )
+        sent = events(2_000)
+        deployment.send(sent)
+        assert other.drain() == 0
+        until(
+            lambda: (worker.page("health") or {})["partitions"] == [0, 1],
+            "the first worker has taken over",
+        )
+        assert deployment.settled() == 0
+    until(lambda: deployment.settled() == len(sent), "every event is settled")
+    assert worker.drain() == 0
+    assert [row[0] for row in deployment.rows()] == sorted(key for key, _ in sent)
+
+
+def test_a_topic_recreated_under_a_frozen_worker_stops_it(
+    deployment: Deployment, events: Any
+) -> None:
+    worker = deployment.worker().ready()
+    deployment.send(events(50))
+    until(lambda: deployment.settled() == 50, "every event is settled")
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    deployment.recreate_events_topic()
+    later = [(f"n-{key}", value.replace(b'"e-', b'"n-e-')) for key, value in events(300)]
+    deployment.send(later)
+    os.kill(worker.process.pid, signal.SIGCONT)
+    code, log = worker.end()
+    assert code == 1
+    assert "was recreated" in log
+    # What it had read of the new log by then is kept; the rest is read once that is accepted.
+    accepting = deployment.worker("--accept-loss").ready()
+    until(lambda: deployment.settled() == len(later), "the new log is read from its beginning")
+    assert accepting.drain() == 0
+    assert len(deployment.rows()) == 50 + len(later)
 
 
 def test_a_recreated_topic_stops_it(deployment: Deployment, events: Any) -> None:
