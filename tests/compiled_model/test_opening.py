@@ -162,9 +162,9 @@ def test_a_score_within_the_bound_is_in_order():
         ),
         (
             lambda m: m["contract"]["properties"].__setitem__(
-                "temp", {"type": "integer", "minimum": 0, "maximum": 9}
+                "distance", {"type": "integer", "minimum": 0, "maximum": 9}
             ),
-            "reads 'temp' as float32, but the contract .* a integer",
+            "reads 'distance' as float32, but the contract .* a integer",
         ),
         (lambda m: m["inputs"].pop(0), "inputs do not fit .* is .* in the graph, absent expected"),
         (

@@ -60,11 +60,27 @@ def test_a_field_outside_of_the_subset_is_refused(document, field, change, said)
         ({"id": "tailnum"}, "id is 'tailnum'"),
         ({"time": "flight"}, "time is 'flight'"),
         ({"entity": "nobody"}, "entity is 'nobody'"),
+        ({"entity": "flight"}, "entity is 'flight', which is not a string field"),
     ],
 )
 def test_a_role_that_no_field_can_play_is_refused(document, about, said):
     document["x-lockstep"].update(about)
     with pytest.raises(UsageError, match=said):
+        Contract.from_document(document)
+
+
+@pytest.mark.parametrize("field", ["event_id", "tailnum"])
+def test_what_identifies_a_row_may_not_be_sensitive(document, field):
+    """Both are written to the warehouse as they are."""
+    document["properties"][field]["x-sensitive"] = True
+    with pytest.raises(UsageError, match=f"{field} may not be sensitive"):
+        Contract.from_document(document)
+
+
+def test_an_integer_that_may_be_absent_is_refused(document):
+    """There is no int64 for a missing value."""
+    document["required"].remove("flight")
+    with pytest.raises(UsageError, match="flight: only strings and numbers may be null"):
         Contract.from_document(document)
 
 

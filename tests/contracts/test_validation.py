@@ -74,11 +74,11 @@ def test_a_row_is_refused_exactly_when_a_value_does_not_fit(batches):
 def test_a_sensitive_value_is_not_shown():
     document = dict(CONTRACT.document)
     document["properties"] = dict(document["properties"])
-    document["properties"]["tailnum"] = {"type": "string", "maxLength": 3, "x-sensitive": True}
+    document["properties"]["engine"] = {"type": "string", "maxLength": 3, "x-sensitive": True}
     contract = Contract.from_document(document)
-    field = contract.by_name["tailnum"]
+    field = contract.by_name["engine"]
     columns = {f.name: np.array([""], object) for f in contract.fields if f.kind == "string"}
-    columns["tailnum"] = np.array(["N14228"], object)
+    columns["engine"] = np.array(["N14228"], object)
     numbers = [f for f in contract.fields if f.kind != "string"]
     columns |= {f.name: np.array([f.minimum], _DTYPES[f.kind]) for f in numbers}
     columns |= {"event_id": np.array(["a"], object), "carrier": np.array(["AA"], object)}
@@ -86,3 +86,19 @@ def test_a_sensitive_value_is_not_shown():
     (said,) = Validator(contract).violations(columns).values()
     assert field.name in said
     assert "N14228" not in said
+
+
+def test_a_sensitive_number_is_not_shown():
+    document = dict(CONTRACT.document)
+    document["properties"] = dict(document["properties"])
+    document["properties"]["seats"] = document["properties"]["seats"] | {"x-sensitive": True}
+    contract = Contract.from_document(document)
+    columns = {f.name: np.array([""], object) for f in contract.fields if f.kind == "string"}
+    numbers = [f for f in contract.fields if f.kind != "string"]
+    columns |= {f.name: np.array([f.minimum], _DTYPES[f.kind]) for f in numbers}
+    columns |= {"event_id": np.array(["a"], object), "carrier": np.array(["AA"], object)}
+    columns |= {"origin": np.array(["EWR"], object), "dest": np.array(["IAH"], object)}
+    columns["seats"] = np.array([123456.0])
+    (said,) = Validator(contract).violations(columns).values()
+    assert "seats" in said
+    assert "123456" not in said
