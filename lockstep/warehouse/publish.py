@@ -1,15 +1,28 @@
-"""The one transaction that makes an attempt's rows visible.
+"""Make an attempt's rows visible: attach them where nobody looks yet, then point readers there.
+
+Two transactions, each of which begins with the same questions:
 
     1. One publish of this day at a time, and no approval while it runs (advisory locks).
     2. The attempt as it is now: staged, not given up.
     3. The approval again: the newest must name the attempt's digest.
     4. Refuse when a higher attempt at this day was published.
-    5. The rows: nothing if this publish is current already; nothing if the warehouse still
-       holds it; else attach the staged table to its day, under the publish_id.
-    6. The day's current publish, the publish log, the attempt's state.
 
-Readers never wait: attaching takes no lock that conflicts with reading, and what they see
-changes with one row of current_publish. Killed anywhere before the commit, nothing happened.
+The first goes on with
+
+    5. Attach the staged table to its day, under the publish_id, unless the warehouse holds
+       this publish already.
+
+then, on its own, so that nobody who sees what follows can have missed it,
+
+    6. Tell every session that its plans over predictions_batch are out of date.
+
+and the second ends with
+
+    7. The day's current publish, the publish log, the attempt's state.
+
+Readers never wait: no lock here conflicts with reading, and what they see changes with one row
+of current_publish. docs/adr/0006 says why it takes more than one commit. Killed before the last
+one, nothing has happened for a reader, and the next publish of these rows finds them attached.
 """
 
 from __future__ import annotations
@@ -82,42 +95,40 @@ def publish(
     *,
     at: Callable[[str], None] = lambda step: None,
 ) -> Published:
-    """Publish an attempt: the transaction above. `at` is told each step before it begins.
+    """Publish an attempt: the steps above. `at` is told each step before it begins.
 
     Raises PublishRefused (a higher attempt was published, the approval has moved on, nothing is
     staged) or Transient when a lock does not come within 15 s.
     """
     day, number = attempt.day, attempt.number
     with answering(conn), conn.transaction():
-        # Each statement must see what was committed before it, also where the server's default
-        # isolation is another.
-        conn.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        conn.execute("SET LOCAL lock_timeout = '15s'")
-        at("lock")  # 1
-        conn.execute(f"SELECT pg_advisory_xact_lock_shared({APPROVALS_LOCK})")
-        conn.execute(f"SELECT pg_advisory_xact_lock({_DAY_LOCK})", (day.isoformat(),))
-        at("attempt")  # 2
-        attempt = read_attempt(conn, number, lock=True)
-        before = current(conn, day)
-        is_current = before is not None and before.publish_id == attempt.publish_id
-        if attempt.state in ("published", "unchanged") and before and is_current:
-            return Published("unchanged", attempt.publish_id, before)
-        if attempt.state in ("staging", "abandoned"):
-            raise PublishRefused(
-                f"attempt {number} at {day} cannot be published: it is {attempt.state}",
-                left=_what_readers_see(before),
-                next="run the day again",
-            )
-        at("approval")  # 3
-        _check_approval(conn, attempt, before)
-        at("higher")  # 4
-        _check_higher(conn, attempt, before)
+        attempt, before = _checked(conn, attempt, at)
         at("rows")  # 5
-        if before and is_current:
+        if before and before.publish_id == attempt.publish_id:
+            if attempt.state == "staged":
+                _close(conn, attempt, "unchanged")
+            return Published("unchanged", attempt.publish_id, before)
+        _place(conn, attempt)
+    at("attached")
+    with answering(conn), conn.transaction():
+        conn.execute("SET LOCAL lock_timeout = '15s'")
+        # Changes nothing. A plan that was being made while the table was attached may have
+        # missed it, and would be kept for good: only a change of the table that the query
+        # names makes a session look at it again.
+        conn.execute(  # 6
+            "ALTER TABLE predictions_batch ALTER COLUMN event_date SET STATISTICS -1"
+        )
+    at("told")
+    with answering(conn), conn.transaction():
+        attempt, before = _checked(conn, attempt, at)
+        if before and before.publish_id == attempt.publish_id:
             _close(conn, attempt, "unchanged")
             return Published("unchanged", attempt.publish_id, before)
-        attached = _place(conn, attempt)
-        at("current")  # 6
+        at("current")  # 7
+        known = conn.execute(
+            "SELECT 1 FROM publish_log WHERE event_date = %s AND publish_id = %s",
+            (day, attempt.publish_id),
+        ).fetchone()
         conn.execute(
             "INSERT INTO current_publish (event_date, publish_id, attempt) VALUES (%s, %s, %s)"
             " ON CONFLICT (event_date) DO UPDATE"
@@ -138,8 +149,38 @@ def publish(
         assert after is not None  # noqa: S101 - written just above
         at("commit")
     at("committed")
-    how: Literal["attached", "switched"] = "attached" if attached else "switched"
+    how: Literal["attached", "switched"] = "switched" if known else "attached"
     return Published(how, before.publish_id if before else None, after)
+
+
+def _checked(
+    conn: psycopg.Connection[Any], attempt: Attempt, at: Callable[[str], None]
+) -> tuple[Attempt, Current | None]:
+    """Steps 1 to 4 of a transaction: the attempt as it is now, and what readers see of its day."""
+    # Each statement must see what was committed before it, also where the server's default
+    # isolation is another.
+    conn.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+    conn.execute("SET LOCAL lock_timeout = '15s'")
+    at("lock")  # 1
+    conn.execute(f"SELECT pg_advisory_xact_lock_shared({APPROVALS_LOCK})")
+    conn.execute(f"SELECT pg_advisory_xact_lock({_DAY_LOCK})", (attempt.day.isoformat(),))
+    at("attempt")  # 2
+    attempt = read_attempt(conn, attempt.number, lock=True)
+    before = current(conn, attempt.day)
+    done = attempt.state in ("published", "unchanged")
+    if done and before and before.publish_id == attempt.publish_id:
+        return attempt, before
+    if attempt.state in ("staging", "abandoned"):
+        raise PublishRefused(
+            f"attempt {attempt.number} at {attempt.day} cannot be published: it is {attempt.state}",
+            left=_what_readers_see(before),
+            next="run the day again",
+        )
+    at("approval")  # 3
+    _check_approval(conn, attempt, before)
+    at("higher")  # 4
+    _check_higher(conn, attempt, before)
+    return attempt, before
 
 
 def _check_approval(
@@ -175,12 +216,12 @@ def _check_higher(conn: psycopg.Connection[Any], attempt: Attempt, before: Curre
         )
 
 
-def _place(conn: psycopg.Connection[Any], attempt: Attempt) -> bool:
-    """Attach the staged table under its publish_id. False if the warehouse holds it already."""
+def _place(conn: psycopg.Connection[Any], attempt: Attempt) -> None:
+    """Attach the staged table under its publish_id, if the warehouse does not hold it already."""
     day_table = batch_day_table(attempt.day)
     name = publish_table(attempt.day, attempt.publish_id)
     if is_attached(conn, day_table, name):
-        return False
+        return
     if attempt.stage_table is None:
         raise PublishRefused(
             f"attempt {attempt.number} at {attempt.day} counted on an older publish "
@@ -199,11 +240,14 @@ def _place(conn: psycopg.Connection[Any], attempt: Attempt) -> bool:
             **values
         )
     )
-    return True
+    # From here on it belongs to the publish_id, and to whichever attempt publishes that.
+    conn.execute(
+        "UPDATE batch_attempts SET stage_table = NULL WHERE attempt = %s", (attempt.number,)
+    )
 
 
 def _close(conn: psycopg.Connection[Any], attempt: Attempt, state: str) -> None:
-    if attempt.stage_table:  # already renamed where it was attached
+    if attempt.stage_table:  # not needed: its rows are there under the same publish_id
         conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(attempt.stage_table)))
     conn.execute(
         "UPDATE batch_attempts SET state = %s, stage_table = NULL WHERE attempt = %s",
