@@ -7,14 +7,14 @@ reads that from the approved file.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from lockstep.errors import UsageError
 
-__all__ = ["Batch", "Gates", "Pipeline", "Stream", "Topics"]
+__all__ = ["Batch", "Gates", "Nightly", "Pipeline", "Stream", "Topics"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,21 @@ class Stream:
     max_wait_ms: int = 5
     max_value_bytes: int = 65_536
     approval_poll_s: float = 1.0
+    max_lateness_h: float = 6.0
+    """An event that became readable so long after it happened is too old to score, where the
+    model has windows: their state is kept so much longer than the longest window."""
+    state_wait_ms: int = 5000
+    """How long a micro-batch waits for state events that are in Kafka already. Then it is
+    scored without them, and its rows are marked incomplete."""
+    timestamps: str = "LogAppendTime"
+    """What Kafka's record timestamps are: LogAppendTime, or CreateTime where they are replayed."""
+
+
+@dataclass(frozen=True)
+class Nightly:
+    """A nightly job beside the scoring: landing, or the audit. An empty schedule: by hand."""
+
+    schedule: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,28 @@ class Pipeline:
     topics: Topics
     batch: Batch
     stream: Stream = Stream()
+    state: dict[str, str] = field(default_factory=dict)
+    """Lake table of state events -> their topic. The scored events' own is `topics.events`."""
+    landing: Nightly = Nightly()
+    audit: Nightly = Nightly()
+
+    def topic_of(self, source: str) -> str:
+        """The topic of a lake table's events. Raises UsageError for one that has none."""
+        topics = {**self.state, self.lake_table: self.topics.events}
+        if source not in topics:
+            raise UsageError(
+                f"no topic is known for the events of {source!r} (known: {', '.join(topics)})",
+                next=f"add {source} to [state] in models/{self.use_case}/pipeline.toml",
+            )
+        return topics[source]
+
+    def on(self, events: str) -> Pipeline:
+        """The same with another events topic; the topics of other state events lie beside it."""
+        return replace(
+            self,
+            topics=replace(self.topics, events=events),
+            state={source: f"{events}.{source}" for source in self.state},
+        )
 
     @classmethod
     def load(cls, use_case: str, models: Path = Path("models")) -> Pipeline:
@@ -98,6 +135,9 @@ class Pipeline:
                 "topics": _build(Topics, path, "topics", _table(path, document, "topics")),
                 "batch": _build(Batch, path, "batch", batch),
                 "stream": _build(Stream, path, "stream", _table(path, document, "stream")),
+                "state": _topics(path, _table(path, document, "state")),
+                "landing": _build(Nightly, path, "landing", _table(path, document, "landing")),
+                "audit": _build(Nightly, path, "audit", _table(path, document, "audit")),
             },
         )
         return pipeline
@@ -123,6 +163,15 @@ def _table(path: Path, document: dict[str, Any], name: str) -> dict[str, Any]:
     table = document.get(name, {})
     if not isinstance(table, dict):
         raise UsageError(f"{path}: {name} is {table!r}, not a table", next=f"correct {path}")
+    return table
+
+
+def _topics(path: Path, table: dict[str, Any]) -> dict[str, str]:
+    for source, topic in table.items():
+        if not isinstance(topic, str) or not topic:
+            raise UsageError(
+                f"{path}: state.{source} is {topic!r}, not a topic", next=f"correct {path}"
+            )
     return table
 
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from lockstep.errors import ModelRefused
+from lockstep.features.windows import StateSource, WindowSpec
 
 __all__ = [
     "FORMAT",
@@ -23,14 +24,13 @@ __all__ = [
     "Input",
     "Manifest",
     "Training",
-    "Window",
     "decode",
     "encode",
     "from_hex",
     "to_hex",
 ]
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_KEY = "lockstep.manifest"
 
 InputType = Literal["string", "int64", "float32"]
@@ -41,13 +41,6 @@ class Input(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     type: InputType
-
-
-class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One window input, a float32 column; `declaration` says what it aggregates."""
-
-    name: str
-    declaration: dict[str, Any]
 
 
 class Estimator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,7 +102,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contract: dict[str, Any]
     """The JSON Schema of the events that it scores."""
     inputs: tuple[Input, ...]
-    windows: tuple[Window, ...]
+    sources: tuple[StateSource, ...]
+    """The state events that the windows aggregate, with their contracts."""
+    windows: tuple[WindowSpec, ...]
+    """Window inputs, float32 columns, in the order of a row's window values."""
     features: tuple[str, ...]
     """The columns of the estimator's matrix."""
     estimator: Estimator

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lockstep.compiled_model.golden import check_golden
@@ -23,6 +24,7 @@ from lockstep.compiled_model.session import open_session
 from lockstep.compiled_model.structure import check_structure, parse
 from lockstep.contracts import Contract, Kind
 from lockstep.errors import ModelRefused, UsageError
+from lockstep.features.windows import WindowSet
 
 __all__ = ["GRAPH_TYPES", "CompiledModel", "digest_of", "open_model"]
 
@@ -51,10 +53,15 @@ class CompiledModel:
         """The contract's fields that the graph reads."""
         return tuple(wanted.name for wanted in self.manifest.inputs)
 
+    @cached_property
+    def windows(self) -> WindowSet:
+        """The windows that the graph reads, in the order of a row's window values."""
+        return WindowSet(self.manifest.sources, self.manifest.windows)
+
     @property
     def window_names(self) -> tuple[str, ...]:
-        """The window inputs that the graph reads, in the order of a row's window values."""
-        return tuple(window.name for window in self.manifest.windows)
+        """Their names, which are inputs of the graph."""
+        return self.windows.names
 
 
 def digest_of(data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,6 @@ from lockstep.compiled_model.manifest import (
     Golden,
     Manifest,
     Training,
-    Window,
     encode,
 )
 from lockstep.compiled_model.parts import MATRIX, Matrix
@@ -29,6 +28,7 @@ from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, Answers, RowSet, certify
 from lockstep.contracts import Columns, Contract, model_inputs
+from lockstep.features.windows import NO_WINDOWS, WindowSet
 
 __all__ = ["Compiled", "compile_model", "native_answers", "row_sets", "rows_to_answer"]
 
@@ -56,7 +56,7 @@ def compile_model(
     training: Training,
     versions: dict[str, str],
     fingerprints: dict[str, str],
-    windows: Sequence[Window] = (),
+    windows: WindowSet = NO_WINDOWS,
     answered: Callable[[int], None] = lambda _: None,
 ) -> Compiled:
     """Compile an xgboost.Booster, open the result as every scorer will, and certify it.
@@ -74,7 +74,8 @@ def compile_model(
         use_case=use_case,
         contract=dict(contract.document),
         inputs=traced.inputs,
-        windows=tuple(windows),
+        sources=tuple(windows.sources.values()),
+        windows=windows.windows,
         features=traced.names,
         estimator=forest.estimator,
         training=training,

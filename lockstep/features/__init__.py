@@ -1,11 +1,22 @@
-"""What a row-feature function is written with: array-API code plus three exact helpers.
+"""What features are written with: array-API code, three exact helpers, window declarations.
 
 A row feature runs eagerly on NumPy arrays and is traced with ndonnx into the compiled model.
 Both give the same bits as long as it uses exact operations: arithmetic, comparison, look-up.
 Importing this package imports neither ndonnx nor any training library.
 """
 
+from lockstep.features.declaration import Source, Window
 from lockstep.features.exact import Array, Event, floor_divide, lookup, namespace
 from lockstep.features.localtime import Zone, local_time
 
-__all__ = ["Array", "Event", "Zone", "floor_divide", "local_time", "lookup", "namespace"]
+__all__ = [
+    "Array",
+    "Event",
+    "Source",
+    "Window",
+    "Zone",
+    "floor_divide",
+    "local_time",
+    "lookup",
+    "namespace",
+]

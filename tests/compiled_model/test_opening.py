@@ -168,7 +168,9 @@ def test_a_score_within_the_bound_is_in_order():
         ),
         (lambda m: m["inputs"].pop(0), "inputs do not fit .* is .* in the graph, absent expected"),
         (
-            lambda m: m["windows"].append({"name": "w", "declaration": {}}),
+            lambda m: m["windows"].append(
+                {"name": "w", "source": "s", "by": ["k"], "agg": "count", "over": 2, "hop": 1}
+            ),
             "inputs do not fit the manifest: 'w' is absent in the graph",
         ),
     ],

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.compiled_model import CompiledModel
-from lockstep.compiled_model.manifest import Window
+from lockstep.features.windows import WindowSpec
 from lockstep.scoring import OnnxScorer, Scorer, Scores
 from tests.small_model import small_compiled, some
 
@@ -95,7 +95,7 @@ class _Recorder:
 
 def test_windows_are_fed_by_name_in_the_order_of_the_manifest():
     model, session = small_compiled().model, _Recorder()
-    windows = (Window("a_1h", {}), Window("b_3h", {}))
+    windows = tuple(WindowSpec(n, "s", ("k",), "count", 60, 60) for n in ("a_1h", "b_3h"))
     manifest = msgspec.structs.replace(model.manifest, windows=windows)
     made: CompiledModel = dataclasses.replace(model, manifest=manifest, session=session)
     scorer = OnnxScorer(made)

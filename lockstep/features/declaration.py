@@ -1,0 +1,301 @@
+"""What a model declares of its windows, and the checks that happen there and then.
+
+    arrivals = Source("flight_arrivals", delay="1min", clock_skew="5s")
+    Window("origin_delay_3h", arrivals, by="origin", value="arr_delay", agg="mean",
+           over="3h", hop="5min", scale=1)
+
+`bind` ties declarations to contracts. Whatever is wrong is a UsageError that names the window
+and the fix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, get_args
+
+from lockstep.contracts import Contract, Field
+from lockstep.errors import UsageError
+from lockstep.features.windows import (
+    Aggregate,
+    Condition,
+    Operator,
+    StateSource,
+    WindowSet,
+    WindowSpec,
+)
+
+__all__ = ["Source", "Window", "bind", "micros"]
+
+_UNITS = {"ms": 1_000, "s": 1_000_000, "min": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+_DURATION = re.compile(r"(\d+)\s*(ms|s|min|h|d)")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_CONDITION = re.compile(
+    r"\s*(?P<field>\w+)\s*(?:(?P<null>is\s+(?:not\s+)?null)"
+    r"|(?P<operator>!=|<=|>=|=|<|>)\s*(?P<literal>'[^']*'|-?\d+(?:\.\d+)?))\s*",
+    re.IGNORECASE,
+)
+_MOST_SCALE = 9
+_EXACT = 2**53
+"""Integers up to it are exact in float64: sums stay below, and so must a single value."""
+_LEAST_SKEW = 1_000
+"""Kafka's timestamps are milliseconds, rounded down: an honest clock may look so far ahead."""
+
+
+def micros(duration: str) -> int:
+    """Microseconds of "500ms", "5s", "1min", "3h" or "2d". Raises UsageError for other text."""
+    found = _DURATION.fullmatch(duration.strip()) if isinstance(duration, str) else None
+    if found is None:
+        raise UsageError(
+            f"{duration!r} is no duration", next='write a number and ms, s, min, h or d: "5min"'
+        )
+    return int(found[1]) * _UNITS[found[2]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """State events: a lake table, and how late its records may be and still count.
+
+    `delay` is how long windows wait for events; `clock_skew` is how far a producer's clock may
+    be ahead. `time` and `id` name fields, and are the contract's own when left out.
+    """
+
+    name: str
+    delay: str
+    clock_skew: str
+    time: str | None = None
+    id: str | None = None
+
+    def __post_init__(self) -> None:
+        delay, skew = micros(self.delay), micros(self.clock_skew)
+        if skew < _LEAST_SKEW:
+            raise UsageError(
+                f"source {self.name}: clock_skew is {self.clock_skew}, less than 1ms, which is"
+                " what Kafka's timestamps can tell apart",
+                next='clock_skew="5s"',
+            )
+        if delay <= skew:
+            raise UsageError(
+                f"source {self.name}: delay {self.delay} is not above clock_skew"
+                f" {self.clock_skew}: no event could be on time for sure",
+                next="a longer delay or a smaller clock_skew",
+            )
+
+
+@dataclass(frozen=True)
+class Window:
+    """An aggregate over a source's events of the last `over`, in steps of `hop`.
+
+    `by` names one or several fields that scored and state events have in common. `value` is a
+    number or integer field, or the difference of two: "dep_delay - arr_delay". `scale` is how
+    many decimals of it count. `where` compares the state event's fields with literals, joined
+    by `and`: "origin = 'JFK' and air_time is not null".
+    """
+
+    name: str
+    source: Source
+    by: str | tuple[str, ...]
+    agg: Aggregate
+    over: str
+    hop: str
+    value: str | None = None
+    scale: int = 0
+    where: str | None = None
+
+    def __post_init__(self) -> None:
+        over, hop = micros(self.over), micros(self.hop)
+        if not _NAME.fullmatch(self.name):
+            self._refuse(f"the name {self.name!r} is none", "lower-case letters, digits and _")
+        if self.agg not in get_args(Aggregate):
+            known = ", ".join(get_args(Aggregate))
+            self._refuse(f"agg is {self.agg!r}", f"one of {known}")
+        if hop <= 0 or over <= 0 or over % hop:
+            self._refuse(
+                f"over {self.over} is not a multiple of hop {self.hop}",
+                "an hop that divides over, such as over 3h and hop 5min",
+            )
+        if self.agg != "count" and self.value is None:
+            self._refuse(f"{self.agg} needs a value", 'value="FIELD"')
+        if not isinstance(self.scale, int) or not 0 <= self.scale <= _MOST_SCALE:
+            self._refuse(f"scale is {self.scale!r}", f"0 to {_MOST_SCALE} decimals")
+        if not self.keys or len(set(self.keys)) != len(self.keys):
+            self._refuse(f"by is {self.by!r}", "one field, or several different ones")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (self.by,) if isinstance(self.by, str) else tuple(self.by)
+
+    def _refuse(self, what: str, fix: str) -> NoReturn:
+        raise UsageError(f"window {self.name}: {what}", next=f"in its declaration: {fix}")
+
+
+def bind(
+    windows: Sequence[Window],
+    events: Contract,
+    contract_of: Callable[[str], Contract],
+    *,
+    outcomes: Iterable[tuple[str, str]] = (),
+) -> WindowSet:
+    """Tie windows to the contract of the scored events and those of their sources.
+
+    `contract_of` finds the contract of a lake table. `outcomes` are (source, field) that say
+    what became of an event, such as a label's.
+    Raises UsageError naming the window, the field and the fix.
+    """
+    sources: dict[str, tuple[Source, Contract]] = {}
+    specs: list[WindowSpec] = []
+    for window in windows:
+        source = window.source
+        if source.name not in sources:
+            sources[source.name] = (source, contract_of(source.name))
+        known, contract = sources[source.name]
+        if known != source:
+            window._refuse(
+                f"source {source.name} is declared twice, with other values: {known}, {source}",
+                "one Source for all windows over it",
+            )
+        _check_source(window, contract)
+        if window.name in events.by_name:
+            window._refuse(f"{events.name} has a field of that name", "a name that no field has")
+        if window.name in {spec.name for spec in specs}:
+            window._refuse("declared twice", "a name of its own")
+        specs.append(_spec(window, events, contract, set(outcomes)))
+    return WindowSet(
+        [
+            StateSource(
+                name,
+                micros(source.delay),
+                micros(source.clock_skew),
+                dict(contract.document),
+            )
+            for name, (source, contract) in sources.items()
+        ],
+        specs,
+    )
+
+
+def _check_source(window: Window, contract: Contract) -> None:
+    source = window.source
+    if source.time not in (None, contract.time):
+        # Any other time could be before the moment at which the values were known.
+        window._refuse(
+            f"source {source.name} is timed by {source.time!r}, but an event of {contract.name}"
+            f" happens at {contract.time!r}: the window could see its own event's outcome",
+            f'time="{contract.time}"',
+        )
+    if source.id not in (None, contract.id):
+        window._refuse(
+            f"source {source.name} is identified by {source.id!r}, {contract.name} by"
+            f" {contract.id!r}",
+            f'id="{contract.id}"',
+        )
+
+
+def _spec(
+    window: Window, events: Contract, contract: Contract, outcomes: set[tuple[str, str]]
+) -> WindowSpec:
+    for name in window.keys:
+        scored, state = _field(window, events, name), _field(window, contract, name)
+        for field, of in ((scored, events), (state, contract)):
+            if field.kind not in ("string", "integer"):
+                window._refuse(
+                    f"by {name!r} is a {field.kind} in {of.name}", "a string or an integer field"
+                )
+        if scored.kind != state.kind:
+            window._refuse(
+                f"by {name!r} is a {scored.kind} in {events.name}, a {state.kind} in"
+                f" {contract.name}",
+                "fields of the same type",
+            )
+    value, minus = _value(window)
+    for name in filter(None, (value, minus)):
+        field = _field(window, contract, name)
+        if field.kind not in ("number", "integer"):
+            window._refuse(f"value {name!r} is a {field.kind}", "a number or an integer field")
+        if contract.source == events.source and (contract.source, name) in outcomes:
+            window._refuse(
+                f"value {name!r} is the outcome of the very events that are scored: it is not"
+                " known when they happen",
+                "a source whose events say what became of others, when it is known",
+            )
+        assert field.minimum is not None and field.maximum is not None  # noqa: S101, PT018
+        largest = max(abs(field.minimum), abs(field.maximum)) * 10**window.scale
+        if largest > _EXACT:
+            window._refuse(
+                f"value {name!r} goes up to {largest:.0f} with scale {window.scale}, more than"
+                " 2**53, where sums stop being exact",
+                "a smaller scale, or a narrower range in the contract",
+            )
+    return WindowSpec(
+        name=window.name,
+        source=contract.source,
+        by=window.keys,
+        agg=window.agg,
+        over=micros(window.over),
+        hop=micros(window.hop),
+        value=value,
+        minus=minus,
+        scale=window.scale,
+        where=tuple(_conditions(window, contract)),
+    )
+
+
+def _value(window: Window) -> tuple[str | None, str | None]:
+    if window.value is None:
+        return None, None
+    parts = [part.strip() for part in window.value.split(" - ")]
+    if len(parts) > 2 or not all(re.fullmatch(r"\w+", part) for part in parts):
+        window._refuse(f"value is {window.value!r}", 'a field, or "FIELD - FIELD"')
+    return parts[0], parts[1] if len(parts) == 2 else None
+
+
+def _conditions(window: Window, contract: Contract) -> Iterable[Condition]:
+    if window.where is None:
+        return
+    for text in re.split(r"\s+and\s+", window.where, flags=re.IGNORECASE):
+        found = _CONDITION.fullmatch(text)
+        if found is None:
+            window._refuse(
+                f"where has {text!r}",
+                "FIELD = LITERAL (or !=, <, <=, >, >=, is null, is not null), joined by and",
+            )
+        field = _field(window, contract, found["field"])
+        if found["null"]:
+            operator: Any = " ".join(found["null"].lower().split())
+            yield Condition(field.name, operator)
+            continue
+        yield Condition(field.name, *_comparison(window, field, found))
+
+
+def _comparison(
+    window: Window, field: Field, found: re.Match[str]
+) -> tuple[Operator, str | int | float]:
+    operator: Any = found["operator"]
+    literal = found["literal"]
+    if field.kind == "string":
+        if not literal.startswith("'"):
+            window._refuse(f"where compares the string {field.name!r} with {literal}", "quotes")
+        if operator not in ("=", "!="):
+            window._refuse(f"where orders the string {field.name!r}", "= or !=")
+        if field.enum and literal[1:-1] not in field.enum:
+            known = ", ".join(field.enum)
+            window._refuse(f"where compares {field.name!r} with {literal}", f"one of {known}")
+        return operator, literal[1:-1]
+    if literal.startswith("'"):
+        window._refuse(f"where compares the {field.kind} {field.name!r} with text", "a number")
+    if field.kind == "number":
+        return operator, float(literal)
+    if "." in literal:
+        window._refuse(
+            f"where compares the {field.kind} {field.name!r} with {literal}", "a whole number"
+        )
+    return operator, int(literal)
+
+
+def _field(window: Window, contract: Contract, name: str) -> Field:
+    field = contract.by_name.get(name)
+    if field is None:
+        known = ", ".join(sorted(contract.by_name))
+        window._refuse(f"{contract.name} has no field {name!r}", f"one of {known}")
+    return field
