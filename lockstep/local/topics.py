@@ -37,9 +37,15 @@ class Topic:
 def topics_of(pipeline: Pipeline) -> list[Topic]:
     """What pipeline.toml asks for."""
     topics = pipeline.topics
-    return [
+    events = {
         # Room for an oversized event, so that it is the worker who refuses it, with a reason.
-        Topic(topics.events, topics.partitions, {"max.message.bytes": str(2 * _MIB)}),
+        "max.message.bytes": str(2 * _MIB),
+        # When a record became readable decides what windows count: nobody leaves it to a default.
+        "message.timestamp.type": pipeline.stream.timestamps,
+    }
+    return [
+        Topic(topics.events, topics.partitions, events),
+        *(Topic(name, topics.partitions, events) for name in sorted(set(pipeline.state.values()))),
         Topic(topics.scored, topics.partitions),
         # An event with the reasons against it is bigger than the event.
         Topic(topics.dead_letters, 1, {"max.message.bytes": str(4 * _MIB)}),
