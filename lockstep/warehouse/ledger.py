@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from lockstep.errors import Fenced, OffsetsLost
 from lockstep.warehouse import arrays
@@ -58,6 +59,12 @@ class MicroBatch:
     approval: int
     produced: Mapping[int, int] = field(default_factory=dict)
     """Partition -> offset below which scored events have been acknowledged by now."""
+    windows: Any = None
+    """Window values, float32 [rows, windows], NaN allowed. None for a model without windows."""
+    cut: Mapping[str, Sequence[int]] | None = None
+    """State topic -> by partition, the offset up to which it had been read."""
+    incomplete: bool = False
+    """The wait for state expired: these rows were scored at a cut that is not the end."""
 
 
 @dataclass(frozen=True)
@@ -198,18 +205,18 @@ class Ledger:
                     left="nothing of this micro-batch; its events are the new owner's",
                     next="start the worker again, and look for a second consumer group",
                 )
+            if batch.cut is not None:
+                self._write_cut(batch, batch.cut)
             if not rows:
                 return 0
+            windowed = batch.windows is not None and batch.windows.shape[1] > 0
             cursor.execute(
-                "insert into predictions_stream (event_date, stream_id, event_id, event_time,"
-                " entity, score, margin, approval, kafka_partition, kafka_offset, scored_at)"
-                " select v.date, %s::smallint, v.id, v.time, v.entity, v.score, v.margin,"
-                " %s::int, v.part, v.off, now() from unnest(%s::date[], %s::text[],"
-                " %s::timestamptz[], %s::text[], %s::real[], %s::real[], %s::int[], %s::bigint[])"
-                " v(date, id, time, entity, score, margin, part, off) on conflict do nothing",
+                _INSERT_WINDOWED if windowed else _INSERT,
                 (
                     self._stream_id,
                     batch.approval,
+                    batch.incomplete,
+                    *(_flat(batch.windows, rows) if windowed else ()),
                     *self._keys(batch),
                     arrays.pack_text(batch.entity, empty_is_null=True),
                     arrays.pack("float4", batch.score),
@@ -265,6 +272,25 @@ class Ledger:
                 ),
             )
 
+    def _write_cut(self, batch: MicroBatch, cut: Mapping[str, Sequence[int]]) -> None:
+        spans = batch.spans
+        self._cursor.execute(
+            "insert into stream_batches (stream_id, kafka_partition, first_offset, next_offset,"
+            " epoch, approval, cut, incomplete)"
+            " select %s::smallint, v.*, %s::int, %s::jsonb, %s::boolean"
+            " from unnest(%s::int[], %s::bigint[], %s::bigint[], %s::bigint[]) v",
+            (
+                self._stream_id,
+                batch.approval,
+                Jsonb({topic: [int(offset) for offset in read] for topic, read in cut.items()}),
+                batch.incomplete,
+                [s.partition for s in spans],
+                [s.first for s in spans],
+                [s.next for s in spans],
+                [s.epoch for s in spans],
+            ),
+        )
+
     def _keys(self, batch: MicroBatch) -> tuple[Any, Any, Any]:
         return (
             arrays.pack("date", batch.event_time // _DAY_US - arrays.PG_EPOCH_DAYS),
@@ -278,6 +304,32 @@ class Ledger:
         return row
 
 
+def _flat(windows: Any, rows: int) -> tuple[Any, int, int]:
+    """All window values in one array, and its row width (for both ends of a row's slice)."""
+    if len(windows) != rows:
+        raise ValueError(f"window values of shape {windows.shape} for {rows} rows")
+    width = windows.shape[1]
+    return arrays.pack("float4", windows.reshape(-1)), width, width
+
+
+def _insert(columns: str, values: str, rows: str) -> str:
+    return (
+        "insert into predictions_stream (event_date, stream_id, event_id, event_time, entity,"
+        f" score, margin, approval, incomplete, kafka_partition, kafka_offset, scored_at{columns})"
+        " select v.date, %s::smallint, v.id, v.time, v.entity, v.score, v.margin, %s::int,"
+        f" %s::boolean, v.part, v.off, now(){values} from unnest(%s::date[], %s::text[],"
+        " %s::timestamptz[], %s::text[], %s::real[], %s::real[], %s::int[], %s::bigint[])"
+        f" {rows} on conflict do nothing"
+    )
+
+
+_INSERT = _insert("", "", "v(date, id, time, entity, score, margin, part, off)")
+# One array for all rows, cut by row number: cheaper than an array parameter for each window.
+_INSERT_WINDOWED = _insert(
+    ", window_values",
+    ", (%s::real[])[(v.row - 1) * %s::int + 1 : v.row * %s::int]",
+    "with ordinality v(date, id, time, entity, score, margin, part, off, row)",
+)
 _ANSWERS = (
     "select p.event_id, (extract(epoch from p.event_time) * 1000000)::bigint, p.score, p.margin,"
     " a.model_version, a.digest, p.kafka_partition"

@@ -13,10 +13,13 @@ from __future__ import annotations
 from sqlalchemy import (
     REAL,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
     DateTime,
+    Double,
+    ForeignKey,
     Identity,
     Index,
     Integer,
@@ -25,6 +28,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -32,12 +36,17 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 __all__ = [
     "approvals",
     "attempt_numbers",
+    "audit_windows",
+    "audits",
     "batch_attempts",
     "current_publish",
+    "landing_rejects",
+    "landings",
     "metadata",
     "predictions_batch",
     "predictions_stream",
     "publish_log",
+    "stream_batches",
     "stream_offsets",
     "streams",
 ]
@@ -171,6 +180,8 @@ predictions_stream = Table(
     Column("kafka_partition", Integer, nullable=False),
     Column("kafka_offset", BigInteger, nullable=False),
     Column("scored_at", _MOMENT, nullable=False, server_default=_NOW),
+    # The bounded wait for state expired: window values are those of the stretch's cut.
+    Column("incomplete", Boolean, nullable=False, server_default=text("false")),
     # For "rows of this partition from that offset on" after a restart. Rows arrive in the order
     # of their offsets, so a few bytes for each range of pages find them.
     Index(
@@ -182,4 +193,86 @@ predictions_stream = Table(
         postgresql_with={"pages_per_range": "16", "autosummarize": "true"},
     ),
     postgresql_partition_by="RANGE (event_date)",
+)
+
+# How far each state topic had been read (cut: topic -> offset by partition) when a stretch of a
+# partition was scored. Written with its rows: their scored_at is its committed_at.
+stream_batches = Table(
+    "stream_batches",
+    metadata,
+    Column("stream_id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("kafka_partition", Integer, primary_key=True, autoincrement=False),
+    Column("first_offset", BigInteger, primary_key=True, autoincrement=False),
+    # After an accepted loss offsets begin again; epochs do not.
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("approval", Integer, nullable=False),
+    Column("cut", JSONB, nullable=False),
+    Column("incomplete", Boolean, nullable=False, server_default=text("false")),
+    Column("committed_at", _MOMENT, nullable=False, server_default=_NOW),
+)
+
+# Events that a landing run brought into the lake, by topic and day.
+landings = Table(
+    "landings",
+    metadata,
+    Column("landing_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("event_date", Date, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("late", BigInteger, nullable=False, server_default=text("0")),
+    Column("offsets", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
+    Column("landed_at", _MOMENT, nullable=False, server_default=_NOW),
+    UniqueConstraint("run_id", "topic", "source", "event_date", name="landings_once"),
+    Index("landings_day", "event_date", "source"),
+)
+
+# Records that it left out, by the reason.
+landing_rejects = Table(
+    "landing_rejects",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("reason", Text, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("example", Text),
+    Column("landed_at", _MOMENT, nullable=False, server_default=_NOW),
+)
+
+# One audit of a day's stream rows: each row is counted once, as its worst window.
+audits = Table(
+    "audits",
+    metadata,
+    Column("audit_id", BigInteger, Identity(always=True), primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("event_date", Date, nullable=False),
+    Column("topic", Text, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("equal", BigInteger, nullable=False),
+    Column("incomplete", BigInteger, nullable=False),
+    Column("unexplained", BigInteger, nullable=False),
+    Column("missing", BigInteger, nullable=False, server_default=text("0")),
+    Column("late_events", BigInteger, nullable=False),
+    Column("late_changed", BigInteger, nullable=False),
+    Column("examples", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
+    Column("audited_at", _MOMENT, nullable=False, server_default=_NOW),
+    Index("audits_day", "event_date", "topic", "audit_id"),
+)
+
+audit_windows = Table(
+    "audit_windows",
+    metadata,
+    Column("audit_id", BigInteger, ForeignKey("audits.audit_id"), primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("window_name", Text, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
+    Column("equal", BigInteger, nullable=False),
+    Column("incomplete", BigInteger, nullable=False),
+    Column("unexplained", BigInteger, nullable=False),
+    Column("late_changed", BigInteger, nullable=False),
+    Column("largest_difference", Double),
+    Column("examples", JSONB, nullable=False, server_default=text("'[]'::jsonb")),
 )

@@ -101,6 +101,91 @@ def test_a_row_keeps_its_bits_and_leads_to_model_and_offset(worker, rows) -> Non
     ]
 
 
+@pytest.fixture
+def stored(settings: Settings, topic: str) -> Iterator[Callable[[str], list[tuple]]]:
+    """Runs a query of the scorer's about this topic's stream."""
+    with closing(connect(settings, "scorer", "ledger_test")) as connection:
+        yield lambda query: connection.execute(
+            query + " join streams t using (stream_id) where t.topic = %s order by 1, 2", (topic,)
+        ).fetchall()
+
+
+def test_window_values_keep_their_bits_row_by_row(worker, stored) -> None:
+    ledger = worker()
+    bits = np.array(
+        [[0x3DCCCCCD, 0x7FC00000, 0x80000000], [0x00000001, 0x7F7FFFFF, 0xFF800000]], np.uint32
+    )
+    batch = batch_of(ledger.claim(0, 0, 100), ["a", "b"])
+    ledger.write(replace(batch, windows=bits.view(np.float32)))
+    rows = stored("select event_id, window_values, array_lower(window_values, 1), incomplete from"
+                  " predictions_stream")  # fmt: skip
+    assert [(name, *more) for name, _, *more in rows] == [("a", 1, False), ("b", 1, False)]
+    found = np.array([values for _, values, *_ in rows], np.float32).view(np.uint32)
+    assert found.tolist() == bits.tolist()
+
+
+def test_a_model_without_windows_stores_none(worker, stored) -> None:
+    ledger = worker()
+    claim = ledger.claim(0, 0, 100)
+    ledger.write(batch_of(claim, ["a"]))
+    ledger.write(replace(batch_of(claim, ["b"], first=1), windows=np.empty((1, 0), np.float32)))
+    values = stored("select event_id, window_values from predictions_stream")
+    assert values == [("a", None), ("b", None)]
+    assert stored("select first_offset, cut from stream_batches") == []
+
+
+def test_the_cut_is_kept_for_each_stretch(worker, stored) -> None:
+    ledger = worker()
+    left, right = ledger.claim(0, 0, 100), ledger.claim(1, 5, 100)
+    both = replace(
+        batch_of(left, ["a", "b", "c"]),
+        spans=[Span(0, 0, 2, left.epoch), Span(1, 5, 6, right.epoch)],
+        partitions=np.array([0, 0, 1], np.int32),
+        offsets=np.array([0, 1, 5], np.int64),
+        windows=np.ones((3, 1), np.float32),
+        cut={"arrivals": np.array([7, 9]), "events": [2, 6]},
+        incomplete=True,
+    )
+    ledger.write(both)
+    cut = {"arrivals": [7, 9], "events": [2, 6]}
+    batches = "select kafka_partition, first_offset, next_offset, epoch, cut, incomplete"
+    assert stored(batches + " from stream_batches") == [
+        (0, 0, 2, left.epoch, cut, True),
+        (1, 5, 6, right.epoch, cut, True),
+    ]
+    # What leads a row to its cut: the stretch that its offset lies in, of the same transaction.
+    led = stored(
+        "select event_id, b.first_offset, p.incomplete from predictions_stream p"
+        " join stream_batches b using (stream_id, kafka_partition)"
+    )
+    assert led == [("a", 0, True), ("b", 0, True), ("c", 5, True)]
+    moments = stored("select distinct scored_at = committed_at, 0 from predictions_stream p"
+                     " join stream_batches b using (stream_id, kafka_partition)")  # fmt: skip
+    assert moments == [(True, 0)]
+
+
+def test_a_former_owner_stores_no_cut(worker, stored) -> None:
+    zombie = worker()
+    old = zombie.claim(0, 0, 100)
+    worker().claim(0, 0, 100)
+    with pytest.raises(Fenced):
+        zombie.write(replace(batch_of(old, ["a"]), cut={"events": [1]}))
+    assert stored("select first_offset, cut from stream_batches") == []
+
+
+def test_offsets_that_begin_again_leave_the_older_cuts(worker, stored) -> None:
+    """After an accepted loss the same offset exists twice; the epochs tell them apart."""
+    first = worker()
+    first.write(replace(batch_of(first.claim(0, 0, 100), ["a"]), cut={"events": [1]}))
+    second = worker()
+    again = second.claim(0, 0, 0, accept_loss=True)
+    second.write(replace(batch_of(again, ["b"]), cut={"events": [2]}))
+    assert stored("select epoch, cut from stream_batches") == [
+        (1, {"events": [1]}),
+        (again.epoch, {"events": [2]}),
+    ]
+
+
 def test_a_new_owner_continues_where_the_last_one_committed(worker) -> None:
     first = worker()
     first.write(batch_of(first.claim(0, 0, 100), ["a", "b", "c"]))

@@ -1,0 +1,105 @@
+"""What landing runs brought into the lake: appended after the files are in place.
+
+`record` is one transaction, and doing it again for the same run changes nothing, so a landing
+that was killed between its files and this can simply be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from lockstep.warehouse.connect import answering
+
+__all__ = ["ChangedDay", "Landed", "Rejected", "changed_days", "newest_landing", "record"]
+
+
+@dataclass(frozen=True)
+class Landed:
+    """Records of one topic that went into one day of a lake table."""
+
+    topic: str
+    source: str
+    """The lake table."""
+    day: date
+    rows: int
+    late: int = 0
+    """Of these, records that became readable after their day had ended."""
+    offsets: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Kafka partition -> first and last offset of these records."""
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """Records of one topic that were left out for one reason."""
+
+    topic: str
+    source: str
+    reason: str
+    rows: int
+    example: str | None = None
+    """Where one of them is (partition and offset), and what was wrong with it. Never its bytes."""
+
+
+@dataclass(frozen=True)
+class ChangedDay:
+    """A published day of which more events landed since."""
+
+    source: str
+    event_date: date
+    rows: int
+    late: int
+    landed_at: datetime
+    publish_id: str
+    published_at: datetime
+
+
+def record(
+    conn: psycopg.Connection[Any],
+    run_id: str,
+    landed: Sequence[Landed] = (),
+    rejects: Sequence[Rejected] = (),
+) -> None:
+    """Note a landing run, once: what is known of this run already stays as it is."""
+    with answering(conn), conn.transaction(), conn.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO landings (run_id, topic, source, event_date, rows, late, offsets)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (run_id, topic, source, event_date) DO NOTHING",
+            [
+                (run_id, part.topic, part.source, part.day, part.rows, part.late,
+                 Jsonb({str(number): list(span) for number, span in part.offsets.items()}))
+                for part in landed
+            ],
+        )  # fmt: skip
+        cursor.executemany(
+            "INSERT INTO landing_rejects (run_id, topic, source, reason, rows, example)"
+            " VALUES (%s, %s, %s, %s, %s, %s)"
+            " ON CONFLICT (run_id, topic, source, reason) DO NOTHING",
+            [(run_id, r.topic, r.source, r.reason, r.rows, r.example) for r in rejects],
+        )
+
+
+def newest_landing(conn: psycopg.Connection[Any], source: str, day: date) -> datetime | None:
+    """When records last landed in a day of a lake table; None if none ever did."""
+    with answering(conn):
+        row = conn.execute(
+            "SELECT max(landed_at) FROM landings WHERE source = %s AND event_date = %s",
+            (source, day),
+        ).fetchone()
+    return row[0] if row else None
+
+
+def changed_days(conn: psycopg.Connection[Any]) -> list[ChangedDay]:
+    """Published days of which more events landed since, oldest first."""
+    with answering(conn), conn.cursor(row_factory=class_row(ChangedDay)) as cursor:
+        return cursor.execute(
+            "SELECT source, event_date, rows, late, landed_at, publish_id, published_at"
+            " FROM changed_days ORDER BY event_date, source"
+        ).fetchall()
