@@ -12,38 +12,20 @@ attempt clears.
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from lockstep.batch.plan import Plan
-from lockstep.errors import LakeError, Transient, UsageError
+from lockstep.errors import LakeError
 from lockstep.lake import fingerprint, partition_files
+from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect, conninfo
 from lockstep.warehouse.staging import Attempt, begin_attempt, finish_attempt
 
 if TYPE_CHECKING:
     import psycopg
-    from pyspark.sql import SparkSession
 
-__all__ = ["LOCAL_ENVIRONMENT", "LOCAL_SPARK", "reuse", "score", "told"]
-
-LOCAL_SPARK = {
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
-    "spark.sql.shuffle.partitions": "4",
-    # A job of seconds: compiling for the long run costs more than it gives back.
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-}
-"""Settings of a Spark that lives inside one machine; a cluster brings its own."""
-
-LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1"}
-"""The same as environment variables, which must be there before its Java starts."""
+__all__ = ["reuse", "score", "told"]
 
 
 def reuse(settings: Settings, plan: Plan) -> Attempt | None:
@@ -106,65 +88,14 @@ def _score_all(settings: Settings, plan: Plan, attempt: Attempt, master: str | N
     contract = open_model(data, digest=plan.digest).contract
     info = conninfo(settings, "scorer", plan.use_case)
     files = partition_files(settings.lake, plan.source, plan.day)
-    with _session(f"lockstep {plan.use_case} {plan.day}", master) as spark:
+    with spark_session(
+        f"lockstep {plan.use_case} {plan.day}",
+        master,
+        left="the attempt's own table, which no reader sees and a later attempt clears",
+        next="read Spark's log above; then run the day again",
+    ) as spark:
         events = read_events(spark, contract, settings.lake, files, copies=plan.input_copies > 0)
         stage_scores(events, Assignment(data, plan.digest, attempt, info))
-
-
-@contextmanager
-def _session(name: str, master: str | None) -> Iterator[SparkSession]:
-    # The workers' Python must be this one where nothing else was said: it has the same wheel.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    try:
-        from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-        from pyspark.errors import PySparkException
-    except ImportError as error:
-        raise UsageError(
-            f"scoring in Spark needs pyspark: {error}", next="uv sync --extra batch"
-        ) from None
-
-    from lockstep.scoring.spark import BATCH_ROWS
-
-    try:
-        spark = _start(name, master)
-        try:
-            spark.conf.set("spark.sql.session.timeZone", "UTC")
-            spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(BATCH_ROWS))
-            yield spark
-        finally:
-            spark.stop()
-    except (PySparkException, Py4JError, OSError) as error:
-        text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        raise Transient(
-            f"Spark failed: {text or type(error).__name__}",
-            left="the attempt's own table, which no reader sees and a later attempt clears",
-            next="read Spark's log above; then run the day again",
-        ) from error
-
-
-def _start(name: str, master: str | None) -> SparkSession:
-    from pyspark.errors import PySparkRuntimeError
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder.appName(name)
-    if master is not None and master.startswith("sc://"):
-        builder = builder.remote(master)
-    elif master is not None:
-        builder = builder.master(master)
-        if master.startswith("local"):
-            os.environ.update(LOCAL_ENVIRONMENT)
-            builder = builder.config(map=dict(LOCAL_SPARK))
-    try:
-        return builder.getOrCreate()
-    except PySparkRuntimeError as error:
-        if error.getCondition() != "JAVA_GATEWAY_EXITED":
-            raise
-        raise UsageError(
-            f"Spark could not start a Java (JAVA_HOME is {os.environ.get('JAVA_HOME')!r}): what it"
-            " said is above",
-            left="nothing that readers see",
-            next="set JAVA_HOME to a Java 17 or newer, or unset it and use `lockstep score`",
-        ) from None
 
 
 def _refuse_changed(settings: Settings, plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""The score task: jobs/score_partition.py through spark-submit, where the connection says."""
+"""Jobs in Spark: a job file of jobs/ through spark-submit, where the connection says."""
 
 from __future__ import annotations
 
@@ -16,30 +16,20 @@ from lockstep.launch.failing import told_to_airflow
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-__all__ = ["ScorePartition"]
+__all__ = ["ScorePartition", "SparkJob"]
 
 _CONNECTION = "spark_default"
 
 
-class ScorePartition(SparkSubmitOperator):
-    """Scores a plan's day. When the day is published already, it says so and starts no Spark."""
+class SparkJob(SparkSubmitOperator):
+    """A job file that ends with TERMINAL_EXIT where trying again cannot help."""
 
-    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "plan")
-
-    def __init__(self, *, plan: Any, **arguments: Any) -> None:
+    def __init__(self, **arguments: Any) -> None:
         super().__init__(conn_id=_CONNECTION, **arguments)
-        self.plan = plan
 
     def execute(self, context: Context) -> None:
-        from lockstep.batch.score import LOCAL_ENVIRONMENT, LOCAL_SPARK, reuse, told
-        from lockstep.settings import Settings
+        from lockstep.scoring.session import LOCAL_ENVIRONMENT, LOCAL_SPARK
 
-        with told_to_airflow():
-            plan = decode(self.plan, Plan)
-            if plan.published and (attempt := reuse(Settings.load(), plan)):
-                self.log.info("%s", told(plan, attempt))
-                return
-        self.application_args = ["--plan", self.plan]
         if _master().startswith("local"):
             self.conf = {**LOCAL_SPARK, **(self.conf or {})}
             self.env_vars = {**LOCAL_ENVIRONMENT, **(self.env_vars or {})}
@@ -50,6 +40,28 @@ class ScorePartition(SparkSubmitOperator):
             if re.search(rf"Error code is: {TERMINAL_EXIT}\b", str(error)):
                 raise AirflowFailException("the job ended for good: its error is above") from error
             raise
+
+
+class ScorePartition(SparkJob):
+    """Scores a plan's day. When the day is published already, it says so and starts no Spark."""
+
+    template_fields: Sequence[str] = (*SparkSubmitOperator.template_fields, "plan")
+
+    def __init__(self, *, plan: Any, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.plan = plan
+
+    def execute(self, context: Context) -> None:
+        from lockstep.batch.score import reuse, told
+        from lockstep.settings import Settings
+
+        with told_to_airflow():
+            plan = decode(self.plan, Plan)
+            if plan.published and (attempt := reuse(Settings.load(), plan)):
+                self.log.info("%s", told(plan, attempt))
+                return
+        self.application_args = ["--plan", self.plan]
+        super().execute(context)
 
 
 def _master() -> str:

@@ -1,0 +1,92 @@
+"""A Spark session for one piece of work, and how its failures are told."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lockstep.errors import Transient, UsageError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+__all__ = ["LOCAL_ENVIRONMENT", "LOCAL_SPARK", "spark_session"]
+
+LOCAL_SPARK = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.sql.shuffle.partitions": "4",
+    # A job of seconds: compiling for the long run costs more than it gives back.
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+}
+"""Settings of a Spark that lives inside one machine; a cluster brings its own."""
+
+LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1"}
+"""The same as environment variables, which must be there before its Java starts."""
+
+
+@contextmanager
+def spark_session(name: str, master: str | None, *, left: str, next: str) -> Iterator[SparkSession]:
+    """A session on `master` (None: where spark-submit said), stopped at the end.
+
+    Raises Transient for what fails in Spark itself, with `left` and `next`, and UsageError where
+    Spark cannot start at all.
+    """
+    # The workers' Python must be this one where nothing else was said: it has the same wheel.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    try:
+        from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+        from pyspark.errors import PySparkException
+    except ImportError as error:
+        raise UsageError(f"this needs pyspark: {error}", next="uv sync --extra batch") from None
+
+    from lockstep.scoring.spark import BATCH_ROWS
+
+    try:
+        spark = _start(name, master)
+        try:
+            spark.conf.set("spark.sql.session.timeZone", "UTC")
+            spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", str(BATCH_ROWS))
+            yield spark
+        finally:
+            spark.stop()
+    except (PySparkException, Py4JError, OSError) as error:
+        text = _first_line(str(error))
+        raise Transient(
+            f"Spark failed: {text or type(error).__name__}", left=left, next=next
+        ) from error
+
+
+def _first_line(text: str) -> str:
+    """The first line that says anything."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _start(name: str, master: str | None) -> SparkSession:
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName(name)
+    if master is not None and master.startswith("sc://"):
+        builder = builder.remote(master)
+    elif master is not None:
+        builder = builder.master(master)
+        if master.startswith("local"):
+            os.environ.update(LOCAL_ENVIRONMENT)
+            builder = builder.config(map=dict(LOCAL_SPARK))
+    try:
+        return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        if error.getCondition() != "JAVA_GATEWAY_EXITED":
+            raise
+        raise UsageError(
+            f"Spark could not start a Java (JAVA_HOME is {os.environ.get('JAVA_HOME')!r}): what it"
+            " said is above",
+            left="nothing that readers see",
+            next="set JAVA_HOME to a Java 17 or newer, or unset it and use `lockstep score`",
+        ) from None
