@@ -1,10 +1,12 @@
 """Real compiled models, small enough to be made in seconds, and the flights they are made from.
 
 Everything is made once in a test session: `flights()` costs four seconds, a model two.
+`small_compiled` has no windows, `windowed_compiled` has a handful.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,15 +17,21 @@ import pyarrow.compute as pc
 import xgboost
 
 from lockstep.compiled_model.manifest import Training
-from lockstep.compiling import Compiled, compile_model, trace
+from lockstep.compiling import Compiled, Traced, compile_model, trace
 from lockstep.contracts import Columns, Contract, columns_from_arrow
+from lockstep.features import Array, Event, Source, Window
+from lockstep.features.declaration import bind
+from lockstep.features.windows import WindowSet
 from models.flight_delay import data
-from models.flight_delay.features import features, fit
+from models.flight_delay.features import features as row_features
+from models.flight_delay.features import fit
+from tests.window_values import window_values
 
 REPOSITORY = Path(__file__).parent.parent
 SCHEMAS = REPOSITORY / "schemas/flight_delay"
 _JANUARY = slice(0, 20_000)
 _FEBRUARY = slice(30_000, 34_000)
+_DAY = 86_400_000_000
 
 
 @cache
@@ -70,9 +78,83 @@ def some(rows: slice) -> dict[str, np.ndarray[Any, Any]]:
 @cache
 def small_compiled(trees: int = 20, use_case: str = "flight_delay") -> Compiled:
     """A model of the first weeks of January. Another number of trees makes another model."""
-    trained, tested = some(_JANUARY), some(_FEBRUARY)
-    traced = trace(features, fit(trained), departures())
-    booster = small_booster(trees)
+    traced = trace(row_features, fit(some(_JANUARY)), departures())
+    return _compiled(use_case, trees, traced, small_booster(trees), some(_FEBRUARY))
+
+
+@cache
+def small_booster(trees: int = 20) -> xgboost.Booster:
+    """The native model that `small_compiled` is compiled from."""
+    traced = trace(row_features, fit(some(_JANUARY)), departures())
+    return _booster(trees, traced, some(_JANUARY))
+
+
+@cache
+def windowed_compiled(trees: int = 20, use_case: str = "flight_delay") -> Compiled:
+    """The same with `windows()`, which its features read as they are."""
+    traced = trace(windowed_features, fit(some(_JANUARY)), departures(), windows())
+    booster = windowed_booster(trees)
+    return _compiled(use_case, trees, traced, booster, with_windows(_FEBRUARY))
+
+
+@cache
+def windowed_booster(trees: int = 20) -> xgboost.Booster:
+    """The native model that `windowed_compiled` is compiled from."""
+    traced = trace(windowed_features, fit(some(_JANUARY)), departures(), windows())
+    return _booster(trees, traced, with_windows(_JANUARY))
+
+
+def windowed_features(event: Event, fitted: Mapping[str, Any]) -> dict[str, Array]:
+    """The row features, and each window as it is."""
+    return row_features(event, fitted) | {name: event[name] for name in windows().names}
+
+
+@cache
+def windows() -> WindowSet:
+    """A handful of windows of the flights: each aggregate, two sources, one key and two."""
+    left = Source("flight_departures", delay="1min", clock_skew="5s")
+    came = Source("flight_arrivals", delay="1min", clock_skew="5s")
+    hop, late = "5min", "arr_delay"
+    declared = (
+        Window("origin_departures_1h", left, by="origin", agg="count", over="1h", hop=hop),
+        Window("origin_delay_3h", came, "origin", "mean", "3h", hop, late, scale=1),
+        Window("origin_late_3h", came, "origin", "count", "3h", hop, where="arr_delay > 15"),
+        Window("dest_gain_3h", came, "dest", "mean", "3h", hop, "dep_delay - arr_delay"),
+        Window("route_delay_6h", came, ("origin", "dest"), "sum", "6h", hop, late),
+        Window("carrier_worst_1h", came, "carrier", "max", "1h", hop, late),
+        Window("carrier_best_1h", came, "carrier", "min", "1h", hop, late),
+        Window("tail_last_12h", came, "tailnum", "last", "12h", hop, late),
+    )
+    contracts = {found.source: found for found in (departures(), arrivals())}
+    return bind(declared, departures(), contracts.__getitem__)
+
+
+def with_windows(rows: slice) -> Columns:
+    """Some departures as columns, with their window values, float32, by name."""
+    scored = some(rows)
+    time = scored[departures().time]
+    begin, end = time.min(initial=2**62) - _DAY, time.max(initial=0)
+    states = {}
+    for contract, events in ((departures(), columns()), (arrivals(), _arrived())):
+        near = (begin <= events[contract.time]) & (events[contract.time] <= end)
+        states[contract.source] = {name: column[near] for name, column in events.items()}
+    return scored | window_values(windows(), states, scored, time)
+
+
+def windows_of(rows: slice) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """float32[rows, windows] of some departures, as a scorer is given them."""
+    values = with_windows(rows)
+    return np.stack([values[name] for name in windows().names], axis=1)
+
+
+@cache
+def _arrived() -> Columns:
+    return columns_from_arrow(arrivals(), flights()[arrivals().source])
+
+
+def _compiled(
+    use_case: str, trees: int, traced: Traced, booster: xgboost.Booster, tested: Columns
+) -> Compiled:
     about = Training(
         trained_from="2013-01-01",
         trained_until="2013-01-23",
@@ -99,11 +181,8 @@ def small_compiled(trees: int = 20, use_case: str = "flight_delay") -> Compiled:
     )
 
 
-@cache
-def small_booster(trees: int = 20) -> xgboost.Booster:
-    """The native model that `small_compiled` is compiled from."""
-    trained = some(_JANUARY)
-    matrix = trace(features, fit(trained), departures()).reader().read(trained)
+def _booster(trees: int, traced: Traced, trained: Columns) -> xgboost.Booster:
+    matrix = traced.reader().read(trained)
     rows = xgboost.QuantileDMatrix(matrix, label=late()[_JANUARY])
     parameters = {"objective": "binary:logistic", "max_depth": 4, "nthread": 1}
     return xgboost.train(parameters, rows, trees)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lockstep.compiled_model import CompiledModel
+    from lockstep.features.windows import WindowSet
     from lockstep.training.verification import Verified
 
 __all__ = ["manifest_text", "verified_text", "versions_text"]
 
 _APPROVALS = 5
+_UNITS = (("d", 86_400_000_000), ("h", 3_600_000_000), ("min", 60_000_000), ("s", 1_000_000))
 
 
 def manifest_text(name: str, model: CompiledModel) -> str:
@@ -29,7 +31,7 @@ def manifest_text(name: str, model: CompiledModel) -> str:
         ("contract", f"{contract.name} version {contract.version}"),
         *((f"reads {kind}", ", ".join(names)) for kind, names in by_type.items()),
         ("does not read", ", ".join(unused) or "nothing is left out"),
-        ("windows", ", ".join(model.window_names) or "none"),
+        *([*_windows(model.windows)] or [("windows", "none")]),
         ("features", ", ".join(about.features)),
         (
             "estimator",
@@ -109,6 +111,40 @@ def verified_text(name: str, verified: Verified) -> str:
     else:
         lines.append(f"stored certificate: {verified.stored.summary()}")
     return "\n".join(lines)
+
+
+def _windows(windows: WindowSet) -> Iterator[tuple[str, str]]:
+    """One line a window, in the order of a row's window values, and one a source of state."""
+    wide = max(map(len, windows.names), default=0)
+    for position, window in enumerate(windows.windows):
+        head = "windows" if position == 0 else ""
+        of = f" of {window.value}" if window.value else ""
+        of += f" - {window.minus}" if window.minus else ""
+        where = " and ".join(
+            f"{c.field} {c.operator}{'' if c.literal is None else f' {c.literal!r}'}"
+            for c in window.where
+        )
+        yield (
+            head,
+            f"{window.name:<{wide}}  {window.agg}{of} by {', '.join(window.by)}"
+            f" over {duration(window.over)} in steps of {duration(window.hop)}, {window.source}"
+            f"{f' where {where}' if where else ''}",
+        )
+    for source in windows.sources.values():
+        contract = windows.contracts[source.name]
+        yield (
+            "state",
+            f"{source.name}: {contract.name} version {contract.version}, delay"
+            f" {duration(source.delay)}, clock skew {duration(source.clock_skew)}",
+        )
+
+
+def duration(micros: int) -> str:
+    """Microseconds in the largest unit that they are a whole number of."""
+    for unit, size in _UNITS:
+        if micros % size == 0:
+            return f"{micros // size}{unit}"
+    return f"{micros}us"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

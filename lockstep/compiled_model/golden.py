@@ -57,7 +57,10 @@ def golden_columns(manifest: Manifest) -> dict[str, np.ndarray[Any, Any]]:
 
 def golden_windows(manifest: Manifest) -> np.ndarray[Any, Any]:
     """float32[rows, windows] of the golden rows."""
-    rows = [from_hex(row, np.float32) for row in manifest.golden.windows]
+    try:
+        rows = [from_hex(row, np.float32) for row in manifest.golden.windows]
+    except (TypeError, ValueError) as error:
+        raise ModelRefused(f"the golden window values cannot be read: {error}") from None
     shape = (len(manifest.golden.margin), len(manifest.windows))
     if [len(row) for row in rows] != [shape[1]] * shape[0]:
         raise ModelRefused(f"the golden window values do not have the shape {shape}")

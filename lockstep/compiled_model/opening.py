@@ -5,8 +5,9 @@ In this order, each failure naming what it found:
  2. the bytes are an ONNX file
  3. operators of allowed domains only, no data outside of the file
  4. the manifest is there, and the seal fits
- 5. inputs and outputs are those of the contract and the manifest
- 6. the golden vectors reproduce on this machine
+ 5. the windows can be computed from the contracts of their sources
+ 6. inputs and outputs are those of the contract and the manifest
+ 7. the golden vectors reproduce on this machine
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from lockstep.compiled_model.golden import check_golden
@@ -22,6 +22,7 @@ from lockstep.compiled_model.manifest import MANIFEST_KEY, Input, InputType, Man
 from lockstep.compiled_model.sealing import check_seal
 from lockstep.compiled_model.session import open_session
 from lockstep.compiled_model.structure import check_structure, parse
+from lockstep.compiled_model.windows import check_windows
 from lockstep.contracts import Contract, Kind
 from lockstep.errors import ModelRefused, UsageError
 from lockstep.features.windows import WindowSet
@@ -46,6 +47,8 @@ class CompiledModel:
     """sha256 of the bytes, in hexadecimal: the model's identity everywhere."""
     manifest: Manifest
     contract: Contract
+    windows: WindowSet
+    """The windows that the graph reads, in the order of a row's window values."""
     session: Any
 
     @property
@@ -53,14 +56,9 @@ class CompiledModel:
         """The contract's fields that the graph reads."""
         return tuple(wanted.name for wanted in self.manifest.inputs)
 
-    @cached_property
-    def windows(self) -> WindowSet:
-        """The windows that the graph reads, in the order of a row's window values."""
-        return WindowSet(self.manifest.sources, self.manifest.windows)
-
     @property
     def window_names(self) -> tuple[str, ...]:
-        """Their names, which are inputs of the graph."""
+        """The names of the windows, which are inputs of the graph."""
         return self.windows.names
 
 
@@ -93,10 +91,11 @@ def open_model(data: bytes, *, digest: str | None = None) -> CompiledModel:
         contract = Contract.from_document(manifest.contract, where="the model's contract")
     except UsageError as error:
         raise ModelRefused(error.message) from None
+    windows = check_windows(manifest, contract)
     session = open_session(data)
     _check_signature(session, manifest, contract)
     check_golden(session, manifest)
-    return CompiledModel(data, found, manifest, contract, session)
+    return CompiledModel(data, found, manifest, contract, windows, session)
 
 
 def _check_signature(session: Any, manifest: Manifest, contract: Contract) -> None:

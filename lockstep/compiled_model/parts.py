@@ -36,7 +36,7 @@ class Matrix:
         self._session = open_session(graph.SerializeToString(deterministic=True))
 
     def read(self, columns: Columns) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """float32[rows, features] of raw columns."""
+        """float32[rows, features] of raw columns, windows among them by name."""
         feed = model_inputs(columns, self.names)
         rows = len(feed[self.names[0]])
         parts = [
@@ -47,12 +47,13 @@ class Matrix:
 
 
 def features_part(model: CompiledModel) -> Matrix:
-    """The graph from the fields to the matrix."""
+    """The graph from fields and windows to the matrix."""
     graph = parse(model.data)
     matrix = _ensemble(graph).input[0]
     shape: Shape = ["N", len(model.manifest.features)]
     found = make_tensor_value_info(matrix, TensorProto.FLOAT, shape)
-    return Matrix(_cut(graph, list(graph.graph.input), [found]), model.input_names, matrix)
+    names = (*model.input_names, *model.window_names)
+    return Matrix(_cut(graph, list(graph.graph.input), [found]), names, matrix)
 
 
 def trees_part(model: CompiledModel) -> tuple[Any, str]:

@@ -28,7 +28,7 @@ from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, Answers, RowSet, certify
 from lockstep.contracts import Columns, Contract, model_inputs
-from lockstep.features.windows import NO_WINDOWS, WindowSet
+from lockstep.features.windows import WindowSet
 
 __all__ = ["Compiled", "compile_model", "native_answers", "row_sets", "rows_to_answer"]
 
@@ -56,12 +56,12 @@ def compile_model(
     training: Training,
     versions: dict[str, str],
     fingerprints: dict[str, str],
-    windows: WindowSet = NO_WINDOWS,
     answered: Callable[[int], None] = lambda _: None,
 ) -> Compiled:
     """Compile an xgboost.Booster, open the result as every scorer will, and certify it.
 
-    `validation` are raw columns that were not trained on. Raises ModelRefused when the compiled
+    `validation` are raw columns that were not trained on, and the values that the traced windows
+    had there, float32, by name. Raises ModelRefused when the compiled
     model differs from the native one in any way that it may not, UsageError for an estimator
     that cannot be compiled. The certificate takes a while: `answered` is told rows as they are
     answered, `rows_to_answer` of them in all.
@@ -74,8 +74,8 @@ def compile_model(
         use_case=use_case,
         contract=dict(contract.document),
         inputs=traced.inputs,
-        sources=tuple(windows.sources.values()),
-        windows=windows.windows,
+        sources=tuple(traced.windows.sources.values()),
+        windows=traced.windows.windows,
         features=traced.names,
         estimator=forest.estimator,
         training=training,
@@ -109,10 +109,15 @@ def row_sets(
     """What a certificate compares: recorded events, edge events, and edges of the features."""
     sets = []
     edges = edge_columns(
-        model.contract, model.manifest.inputs, forest, _some(validation, _CHUNK), _EDGE_ROWS
+        model.contract,
+        model.manifest.inputs,
+        model.windows,
+        forest,
+        _some(validation, _CHUNK),
+        _EDGE_ROWS,
     )
     for name, columns in (("validation", validation), ("edge_events", edges)):
-        feed = model_inputs(columns, model.input_names)
+        feed = model_inputs(columns, (*model.input_names, *model.window_names))
         native = native_answers(booster, matrix.read(columns))
         sets.append(RowSet(name, len(native[0]), native, _Answering(model.session, feed)))
     features = edge_matrix(forest, _EDGE_ROWS)
@@ -153,18 +158,31 @@ def _golden(
     graph: ModelProto, contract: Contract, traced: Traced, forest: Forest, validation: Columns
 ) -> Golden:
     """Recorded events, then edge events; values of sensitive fields are made up in both."""
-    edges = edge_columns(contract, traced.inputs, forest, _some(validation, _CHUNK), _CHUNK)
+    windows = traced.windows
+    edges = edge_columns(
+        contract, traced.inputs, windows, forest, _some(validation, _CHUNK), _CHUNK
+    )
     seen = _some(validation, _GOLDEN_SEEN)
+    fields = [wanted.name for wanted in traced.inputs]
+    hidden = {name for name in fields if contract.by_name[name].sensitive}
+    hidden |= windows.sensitive
     columns = {}
-    for wanted in traced.inputs:
-        invented = edges[wanted.name]
-        recorded = seen[wanted.name]
-        if contract.by_name[wanted.name].sensitive:
-            recorded = invented[-len(recorded) :]
-        columns[wanted.name] = np.concatenate([recorded, invented[:_GOLDEN_EDGES]])
+    for name in (*fields, *windows.names):
+        invented = edges[name]
+        recorded = invented[-len(seen[name]) :] if name in hidden else seen[name]
+        columns[name] = np.concatenate([recorded, invented[:_GOLDEN_EDGES]])
     session = open_session(graph.SerializeToString(deterministic=True))
     score, margin = session.run(["score", "margin"], model_inputs(columns, columns))
-    return record_golden(columns, np.empty((len(margin), 0), np.float32), margin, score)
+    values = _values(windows, columns, len(margin))
+    return record_golden({name: columns[name] for name in fields}, values, margin, score)
+
+
+def _values(windows: WindowSet, columns: Columns, rows: int) -> np.ndarray[Any, Any]:
+    """float32[rows, windows], in the order of the manifest."""
+    found = np.empty((rows, len(windows)), np.float32)
+    for position, name in enumerate(windows.names):
+        found[:, position] = columns[name]
+    return found
 
 
 def _some(columns: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:

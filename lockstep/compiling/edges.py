@@ -2,7 +2,8 @@
 
 Null, NaN, both infinities, negative zero, the smallest and the largest floats, categories that
 training never saw, the contract's bounds, and every threshold of the trees with the floats next
-to it. Drawn with a fixed seed: the same model gets the same rows.
+to it. Windows have all of that too, whether or not events could ever add up to it. Drawn with a
+fixed seed: the same model gets the same rows.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from lockstep.compiled_model.manifest import Input
 from lockstep.compiling.estimator import Forest
 from lockstep.contracts import Columns, Contract, Field
+from lockstep.features.windows import WindowSet
 
 __all__ = ["edge_columns", "edge_matrix"]
 
@@ -27,9 +29,17 @@ _UNSEEN = ("", "?", "\u00e9\u00df\u4e2d", "a" * 40)
 
 
 def edge_columns(
-    contract: Contract, inputs: Sequence[Input], forest: Forest, seen: Columns, rows: int
+    contract: Contract,
+    inputs: Sequence[Input],
+    windows: WindowSet,
+    forest: Forest,
+    seen: Columns,
+    rows: int,
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """`rows` events at the edges. `seen` are recorded events, whose categories are drawn too."""
+    """`rows` events at the edges, and their window values, float32, by name.
+
+    `seen` are recorded events, whose categories are drawn too.
+    """
     draw = np.random.default_rng(_SEED)
     near = _neighbours(np.array(forest.threshold, np.float32))
     found = {}
@@ -49,6 +59,11 @@ def edge_columns(
             rare = np.array(_SPECIAL) if field.kind == "number" else _bounds(field)
             half = np.flatnonzero(draw.random(rows) < 0.5)
             found[field.name][half] = draw.choice(rare, len(half)).astype(values.dtype)
+    for name in windows.names:
+        values = np.concatenate([near, np.array(_SPECIAL, np.float32)])
+        found[name] = values[draw.integers(0, len(values), rows)]
+        half = np.flatnonzero(draw.random(rows) < 0.5)
+        found[name][half] = draw.choice(np.array(_SPECIAL, np.float32), len(half))
     return found
 
 

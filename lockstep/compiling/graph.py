@@ -1,7 +1,8 @@
 """Row features as ONNX: the function of models/ is called once, on symbols.
 
 The features graph and the estimator's graph become one graph whose inputs are the contract's
-fields, by name, and only those that the features use.
+fields, by name, and only those that the features use, and every window, by name too: a window
+is one more float32 entry of the event.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from lockstep.compiled_model.parts import MATRIX, Matrix
 from lockstep.contracts import Contract
 from lockstep.errors import UsageError
 from lockstep.features import Array, Event
+from lockstep.features.windows import NO_WINDOWS, WindowSet
 
 __all__ = ["FeatureFunction", "Traced", "trace"]
 
@@ -37,12 +39,15 @@ class Traced:
 
     names: tuple[str, ...]
     inputs: tuple[Input, ...]
+    """The contract's fields that the features read."""
+    windows: WindowSet
+    """Every one of them is read."""
     matrix: Var
     arguments: Mapping[str, Var]
 
     def build(self, outputs: Mapping[str, Var]) -> ModelProto:
-        """The graph from the fields to `outputs`, without metadata."""
-        arguments = {wanted.name: self.arguments[wanted.name] for wanted in self.inputs}
+        """The graph from fields and windows to `outputs`, without metadata."""
+        arguments = {name: self.arguments[name] for name in self._reads}
         model = spox.build(arguments, dict(outputs))
         model.producer_name = "lockstep"
         return model
@@ -50,15 +55,27 @@ class Traced:
     def reader(self) -> Matrix:
         """The features graph, ready to run: what the estimator is trained on."""
         graph = self.build({MATRIX: self.matrix})
-        return Matrix(graph, [wanted.name for wanted in self.inputs])
+        return Matrix(graph, self._reads)
+
+    @property
+    def _reads(self) -> list[str]:
+        return [*(wanted.name for wanted in self.inputs), *self.windows.names]
 
 
-def trace(features: FeatureFunction, fitted: Mapping[str, Any], contract: Contract) -> Traced:
-    """Trace `features`. Raises UsageError naming a feature that is no float32 of one dimension."""
-    arrays = {
-        field.name: ndx.argument(shape=("N",), dtype=_DTYPES[GRAPH_TYPES[field.kind]])
-        for field in contract.fields
-    }
+def trace(
+    features: FeatureFunction,
+    fitted: Mapping[str, Any],
+    contract: Contract,
+    windows: WindowSet = NO_WINDOWS,
+) -> Traced:
+    """Trace `features` on symbols of the contract's fields and of the windows.
+
+    Raises UsageError naming a feature that is no float32 of one dimension, or a window that no
+    feature reads.
+    """
+    types = {field.name: GRAPH_TYPES[field.kind] for field in contract.fields}
+    types |= dict.fromkeys(windows.names, "float32")
+    arrays = {name: ndx.argument(shape=("N",), dtype=_DTYPES[type]) for name, type in types.items()}
     found = features(arrays, fitted)
     if not found:
         raise UsageError("the features function returns no features")
@@ -78,9 +95,16 @@ def trace(features: FeatureFunction, fitted: Mapping[str, Any], contract: Contra
         given.name
         for given in spox.build(arguments, {MATRIX: matrix}, drop_unused_inputs=True).graph.input
     }
+    idle = [name for name in windows.names if name not in used]
+    if idle:
+        # A worker would keep its state for nothing.
+        raise UsageError(
+            f"no feature reads the window{'s' * (len(idle) > 1)} {', '.join(idle)}",
+            next=f"read event[{idle[0]!r}] in features.py, or leave the window out",
+        )
     inputs = tuple(
         Input(field.name, GRAPH_TYPES[field.kind])
         for field in contract.fields
         if field.name in used
     )
-    return Traced(tuple(found), inputs, matrix, arguments)
+    return Traced(tuple(found), inputs, windows, matrix, arguments)

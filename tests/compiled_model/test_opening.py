@@ -171,7 +171,7 @@ def test_a_score_within_the_bound_is_in_order():
             lambda m: m["windows"].append(
                 {"name": "w", "source": "s", "by": ["k"], "agg": "count", "over": 2, "hop": 1}
             ),
-            "inputs do not fit the manifest: 'w' is absent in the graph",
+            "window 'w' reads 's', which is none of the model's sources",
         ),
     ],
 )

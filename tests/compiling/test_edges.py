@@ -6,6 +6,7 @@ import numpy as np
 
 from lockstep.compiling.edges import edge_columns, edge_matrix
 from lockstep.compiling.estimator import read_forest
+from lockstep.features.windows import NO_WINDOWS
 from tests.small_model import columns, departures, small_booster, small_compiled
 
 
@@ -30,7 +31,7 @@ def test_features_are_put_on_their_thresholds_and_beside_them():
 def test_events_have_nulls_and_unseen_categories():
     forest = read_forest(small_booster())
     inputs = small_compiled().model.manifest.inputs
-    found = edge_columns(departures(), inputs, forest, columns(), 5_000)
+    found = edge_columns(departures(), inputs, NO_WINDOWS, forest, columns(), 5_000)
     assert list(found) == [wanted.name for wanted in inputs]
     for wanted in inputs:
         column, field = found[wanted.name], departures().by_name[wanted.name]
@@ -57,5 +58,6 @@ def test_values_of_sensitive_fields_are_not_taken_from_events():
     document["properties"]["dest"] = document["properties"]["dest"] | {"x-sensitive": True}
     contract = type(departures()).from_document(document)
     inputs = [w for w in small_compiled().model.manifest.inputs if w.name == "dest"]
-    found = edge_columns(contract, inputs, read_forest(small_booster()), columns(), 5_000)
+    forest = read_forest(small_booster())
+    found = edge_columns(contract, inputs, NO_WINDOWS, forest, columns(), 5_000)
     assert not set(found["dest"]) & (set(columns()["dest"]) - {""})

@@ -50,7 +50,12 @@ def test_on_edge_events():
     model = small_compiled().model
     fitted = fit(some(slice(0, 20_000)))
     raw = edge_columns(
-        departures(), model.manifest.inputs, read_forest(small_booster()), columns(), 20_000
+        departures(),
+        model.manifest.inputs,
+        model.windows,
+        read_forest(small_booster()),
+        columns(),
+        20_000,
     )
     # Fields that the features do not read are not made up.
     filled = {**some(slice(0, 20_000)), **raw}

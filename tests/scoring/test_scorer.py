@@ -6,16 +6,13 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.compiled_model import CompiledModel
-from lockstep.features.windows import WindowSpec
 from lockstep.scoring import OnnxScorer, Scorer, Scores
-from tests.small_model import small_compiled, some
+from tests.small_model import small_compiled, some, windowed_compiled, windows, windows_of
 
 FIRST, ROWS = 60_000, 9_000
 
@@ -86,24 +83,27 @@ def test_extra_columns_are_no_matter_and_missing_ones_are(scorer, whole):
 
 
 class _Recorder:
-    """Stands where a session with window inputs will: this release compiles none."""
+    """Stands where a session stands, and keeps what it is given."""
 
     def run(self, names: list[str], feed: dict[str, Any]) -> list[Any]:
         self.feed = feed
-        return [feed["a_1h"], feed["b_3h"]]
+        return [feed[name] for name in windows().names[:2]]
 
 
 def test_windows_are_fed_by_name_in_the_order_of_the_manifest():
-    model, session = small_compiled().model, _Recorder()
-    windows = tuple(WindowSpec(n, "s", ("k",), "count", 60, 60) for n in ("a_1h", "b_3h"))
-    manifest = msgspec.structs.replace(model.manifest, windows=windows)
-    made: CompiledModel = dataclasses.replace(model, manifest=manifest, session=session)
-    scorer = OnnxScorer(made)
-    values = np.array([[1, 2], [3, np.nan], [5, 6]], np.float32)
-    found = scorer.score(some(slice(0, 3)), values)
-    assert found.score.tolist() == [1, 3, 5]
-    assert session.feed["b_3h"].flags.c_contiguous
-    with pytest.raises(ValueError, match=r"windows has shape None, not \[n, 2\]"):
+    session = _Recorder()
+    scorer = OnnxScorer(dataclasses.replace(windowed_compiled().model, session=session))
+    values = windows_of(slice(9_000, 9_003))
+    found = scorer.score(some(slice(9_000, 9_003)), values)
+    np.testing.assert_array_equal(found.score, values[:, 0])
+    np.testing.assert_array_equal(found.margin, values[:, 1])
+    assert session.feed[windows().names[1]].flags.c_contiguous
+
+
+def test_windows_of_another_shape():
+    scorer = OnnxScorer(windowed_compiled().model)
+    values = windows_of(slice(0, 3))
+    with pytest.raises(ValueError, match=r"windows has shape None, not \[n, 8\]"):
         scorer.score(some(slice(0, 3)))
     with pytest.raises(ValueError, match=r"windows has shape \(3, 1\)"):
         scorer.score(some(slice(0, 3)), values[:, :1])
