@@ -23,6 +23,7 @@ PG_EPOCH_US = PG_EPOCH_DAYS * 86_400_000_000
 """The same in microseconds, from which it counts timestamps."""
 
 _ELEMENTS = {
+    "bool": (16, 1000, ">i1"),
     "int2": (21, 1005, ">i2"),
     "int4": (23, 1007, ">i4"),
     "int8": (20, 1016, ">i8"),

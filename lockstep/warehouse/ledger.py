@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -63,8 +64,8 @@ class MicroBatch:
     """Window values, float32 [rows, windows], NaN allowed. None for a model without windows."""
     cut: Mapping[str, Sequence[int]] | None = None
     """State topic -> by partition, the offset up to which it had been read."""
-    incomplete: bool = False
-    """The wait for state expired: these rows were scored at a cut that is not the end."""
+    incomplete: Any = None
+    """bool [rows], beside `windows`: scored without all that the row's windows see."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,6 @@ class Ledger:
                 (
                     self._stream_id,
                     batch.approval,
-                    batch.incomplete,
                     *(_flat(batch.windows, rows) if windowed else ()),
                     *self._keys(batch),
                     arrays.pack_text(batch.entity, empty_is_null=True),
@@ -223,6 +223,7 @@ class Ledger:
                     arrays.pack("float4", batch.margin),
                     arrays.pack("int4", batch.partitions),
                     arrays.pack("int8", batch.offsets),
+                    *((arrays.pack("bool", _flags(batch.incomplete, rows)),) if windowed else ()),
                 ),
             )
             return rows - int(cursor.rowcount)
@@ -283,7 +284,7 @@ class Ledger:
                 self._stream_id,
                 batch.approval,
                 Jsonb({topic: [int(offset) for offset in read] for topic, read in cut.items()}),
-                batch.incomplete,
+                bool(_flags(batch.incomplete, len(batch.ids)).any()),
                 [s.partition for s in spans],
                 [s.first for s in spans],
                 [s.next for s in spans],
@@ -312,23 +313,28 @@ def _flat(windows: Any, rows: int) -> tuple[Any, int, int]:
     return arrays.pack("float4", windows.reshape(-1)), width, width
 
 
-def _insert(columns: str, values: str, rows: str) -> str:
+def _flags(incomplete: Any, rows: int) -> Any:
+    return np.zeros(rows, np.bool_) if incomplete is None else incomplete
+
+
+def _insert(columns: str, values: str, arrays: str, rows: str) -> str:
     return (
         "insert into predictions_stream (event_date, stream_id, event_id, event_time, entity,"
-        f" score, margin, approval, incomplete, kafka_partition, kafka_offset, scored_at{columns})"
+        f" score, margin, approval, kafka_partition, kafka_offset, scored_at{columns})"
         " select v.date, %s::smallint, v.id, v.time, v.entity, v.score, v.margin, %s::int,"
-        f" %s::boolean, v.part, v.off, now(){values} from unnest(%s::date[], %s::text[],"
-        " %s::timestamptz[], %s::text[], %s::real[], %s::real[], %s::int[], %s::bigint[])"
-        f" {rows} on conflict do nothing"
+        f" v.part, v.off, now(){values} from unnest(%s::date[], %s::text[],"
+        " %s::timestamptz[], %s::text[], %s::real[], %s::real[], %s::int[], %s::bigint[]"
+        f"{arrays}) {rows} on conflict do nothing"
     )
 
 
-_INSERT = _insert("", "", "v(date, id, time, entity, score, margin, part, off)")
+_INSERT = _insert("", "", "", "v(date, id, time, entity, score, margin, part, off)")
 # One array for all rows, cut by row number: cheaper than an array parameter for each window.
 _INSERT_WINDOWED = _insert(
-    ", window_values",
-    ", (%s::real[])[(v.row - 1) * %s::int + 1 : v.row * %s::int]",
-    "with ordinality v(date, id, time, entity, score, margin, part, off, row)",
+    ", window_values, incomplete",
+    ", (%s::real[])[(v.row - 1) * %s::int + 1 : v.row * %s::int], v.incomplete",
+    ", %s::boolean[]",
+    "with ordinality v(date, id, time, entity, score, margin, part, off, incomplete, row)",
 )
 _ANSWERS = (
     "select p.event_id, (extract(epoch from p.event_time) * 1000000)::bigint, p.score, p.margin,"

@@ -144,7 +144,7 @@ def test_the_cut_is_kept_for_each_stretch(worker, stored) -> None:
         offsets=np.array([0, 1, 5], np.int64),
         windows=np.ones((3, 1), np.float32),
         cut={"arrivals": np.array([7, 9]), "events": [2, 6]},
-        incomplete=True,
+        incomplete=np.array([False, True, False]),
     )
     ledger.write(both)
     cut = {"arrivals": [7, 9], "events": [2, 6]}
@@ -158,7 +158,7 @@ def test_the_cut_is_kept_for_each_stretch(worker, stored) -> None:
         "select event_id, b.first_offset, p.incomplete from predictions_stream p"
         " join stream_batches b using (stream_id, kafka_partition)"
     )
-    assert led == [("a", 0, True), ("b", 0, True), ("c", 5, True)]
+    assert led == [("a", 0, False), ("b", 0, True), ("c", 5, False)]
     moments = stored("select distinct scored_at = committed_at, 0 from predictions_stream p"
                      " join stream_batches b using (stream_id, kafka_partition)")  # fmt: skip
     assert moments == [(True, 0)]
