@@ -1,0 +1,3 @@
+from tests.batch_house import java
+
+__all__ = ["java"]

@@ -1,0 +1,225 @@
+"""A use case that has nothing to do with flights, from its source to published predictions.
+
+One repository of the test's own, with links to the use case's files: its lake, a registry and a
+warehouse are filled by typed commands, once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from bokeh_sampledata.glucose import data as recorded
+
+from lockstep.contracts import Contract, Validator, columns_from_arrow
+from lockstep.features.reference import Record, window_values
+from lockstep.features.windows import WindowSet
+from lockstep.registry.mlflow import fetch_model
+from lockstep.settings import Settings
+from lockstep.warehouse.connect import connect
+from models.blood_glucose import data
+from tests.tiny import REPOSITORY, TinyRepository
+
+USE_CASE = "blood_glucose"
+DAY = date(2010, 10, 5)
+MINUTE = 60_000_000
+DAY_US = 1440 * MINUTE
+NAMES = ("reading", "outcome")
+
+
+@cache
+def contracts() -> dict[str, Contract]:
+    folder = REPOSITORY / "schemas" / USE_CASE
+    return {name: Contract.load(folder / f"{name}.v1.json") for name in NAMES}
+
+
+@cache
+def tables() -> dict[str, pa.Table]:
+    made = data.tables(*contracts().values())
+    return dict(zip(NAMES, made, strict=True))
+
+
+def frame(name: str) -> pd.DataFrame:
+    return tables()[name].to_pandas()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_event_keeps_its_contract(name: str) -> None:
+    contract, table = contracts()[name], tables()[name]
+    assert table.schema == contract.arrow_schema
+    assert Validator(contract).violations(columns_from_arrow(contract, table)) == {}
+    assert len(set(table[contract.id].to_pylist())) == table.num_rows
+    times = table[contract.time].cast(pa.int64()).to_numpy()
+    assert (times[:-1] <= times[1:]).all()
+
+
+def test_every_reading_since_the_first_day_is_there() -> None:
+    since = recorded[recorded.index >= "2010-07-24"]
+    found = frame("reading")
+    assert len(found) == len(since) == 21_134
+    assert (found.glucose.to_numpy() == since.glucose.to_numpy()).all()
+    assert (found.read_at.dt.tz_localize(None).to_numpy() == since.index.to_numpy()).all()
+    # Every day has readings: none of them would be refused as missing.
+    assert len(set(found.read_at.dt.date)) == (date(2010, 10, 11) - date(2010, 7, 24)).days
+
+
+def test_an_outcome_is_the_reading_half_an_hour_later() -> None:
+    read, came = frame("reading").set_index("event_id"), frame("outcome").set_index("event_id")
+    at = read.read_at[came.index]
+    ahead = (came.known_at - at).dt.total_seconds() / 60
+    assert ahead.between(27, 33).all()
+    assert (read.glucose[came.index] == came.before).all()
+    assert (read.hour[came.index] == came.hour).all()
+    for event, row in came.sample(200, random_state=0).iterrows():
+        there = read[read.read_at == row.known_at]
+        assert row.after in set(there.glucose), event
+    # A reading without an outcome has no other one about half an hour later.
+    for wanted in read.read_at.drop(came.index) + pd.Timedelta("30min"):
+        assert (read.read_at - wanted).abs().min() > pd.Timedelta("3min")
+
+
+def test_a_current_that_is_no_number_is_null() -> None:
+    found = frame("reading").current
+    words = pd.to_numeric(recorded["isig"], errors="coerce").isna()
+    assert found.isna().sum() == words[recorded.index >= "2010-07-24"].sum() > 0
+    assert found.min() > 0
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """The use case after everything was typed: data, train, migrate, approve, score."""
+
+    repository: TinyRepository
+    settings: Settings
+    trained: dict[str, Any]
+    scored: dict[str, Any]
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        """What readers see of the day: (id, time, score, margin, window values)."""
+        with connect(self.settings, "analyst", USE_CASE) as connection:
+            return connection.execute(
+                "select event_id, event_time, score, margin, window_values from predictions"
+                " where event_date = %s order by event_time, event_id",
+                [DAY],
+            ).fetchall()
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    warehouse_settings: Settings,
+    mlflow_server: Any,
+    java: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Deployed:
+    root = tmp_path_factory.mktemp(USE_CASE)
+    (root / "models").mkdir()
+    (root / "schemas").mkdir()
+    for name in (f"models/{USE_CASE}", f"schemas/{USE_CASE}", "models/__init__.py"):
+        (root / name).symlink_to(REPOSITORY / name)
+    (root / "schemas/warehouse").symlink_to(REPOSITORY / "schemas/warehouse")
+    repository = TinyRepository(root, warehouse_settings.home)
+    lake = str(root / "lake")
+    settings = warehouse_settings.model_copy(update={"mlflow": mlflow_server.url, "lake": lake})
+    roles = ("owner", "scorer", "releaser", "analyst")
+    environment = {
+        "LOCKSTEP_LAKE": lake,
+        "LOCKSTEP_MLFLOW": settings.mlflow,
+        "JAVA_HOME": java,
+        **{f"LOCKSTEP_{role.upper()}_URL": settings.url(role) for role in roles},
+    }
+
+    def typed(*words: str) -> dict[str, Any]:
+        return dict(json.loads(repository.type(*words, "--json", **environment).stdout))
+
+    typed("data", USE_CASE)
+    typed("migrate", USE_CASE)
+    # Fewer trees than declared: what is shown here holds for any number of them.
+    trained = typed("train", USE_CASE, "--trees", "60")
+    typed("approve", USE_CASE, str(trained["version"]), "--reason", "a test")
+    scored = typed("score", USE_CASE, "--partition", str(DAY))
+    return Deployed(repository, settings, trained, scored)
+
+
+def test_the_certificate_says_that_no_margin_differs(deployed: Deployed) -> None:
+    assert deployed.trained["certificate"].startswith("0 of ")
+    assert 15 < deployed.trained["metrics"]["rmse"] < 30
+
+
+def test_a_day_is_published_whole(deployed: Deployed) -> None:
+    found = frame("reading")
+    expected = found[found.read_at.dt.date == DAY]
+    rows = deployed.rows()
+    assert deployed.scored["rows"] == len(rows) == len(expected) > 200
+    assert [row[0] for row in rows] == list(expected.event_id)
+    scores = np.array([row[2] for row in rows])
+    # A regression: milligrams per decilitre, not probabilities; and score and margin are one.
+    assert (scores > 30).all()
+    assert scores.mean() > 80
+    assert [row[2] for row in rows] == [row[3] for row in rows]
+
+
+def test_the_published_scores_are_close_to_what_came(deployed: Deployed) -> None:
+    came = frame("outcome").set_index("event_id")
+    pairs = [(row[2], came.after[row[0]]) for row in deployed.rows() if row[0] in came.index]
+    error = np.array(pairs) @ [1, -1]
+    unchanged = came.loc[[row[0] for row in deployed.rows() if row[0] in came.index]]
+    assert np.sqrt((error**2).mean()) < np.sqrt(((unchanged.after - unchanged.before) ** 2).mean())
+
+
+def test_published_window_values_are_the_references(deployed: Deployed) -> None:
+    windows = declared(deployed)
+    sample = deployed.rows()[::12]
+    assert len(sample) > 15
+    readings = {row["event_id"]: row for row in records("reading")}
+    state = {contracts()[name].source: recent(name) for name in NAMES}
+    for event, _, _, _, found in sample:
+        reading = readings[event]
+        expected = window_values(windows, state, reading["read_at"], reading)
+        # As bits: NaN is NaN, and nothing is close enough.
+        assert np.array(found, np.float32).tobytes() == np.array(expected).tobytes(), event
+    values = np.array([row[4] for row in deployed.rows()], float)
+    assert (np.nanstd(values, axis=0) > 0).all(), "each window says something"
+
+
+def declared(deployed: Deployed) -> WindowSet:
+    """The windows that the registered model itself names."""
+    from lockstep.compiled_model import open_model
+
+    digest = deployed.trained["digest"]
+    data = fetch_model(deployed.settings, USE_CASE, deployed.trained["version"], digest)
+    return open_model(data, digest=digest).windows
+
+
+def records(name: str) -> list[Mapping[str, Any]]:
+    """Events as dictionaries, times as microseconds."""
+    contract, table = contracts()[name], tables()[name]
+    position = table.schema.get_field_index(contract.time)
+    table = table.set_column(position, contract.time, table[contract.time].cast(pa.int64()))
+    return table.to_pylist()
+
+
+def recent(name: str) -> list[Record]:
+    """What the windows of `DAY` may see, and what came after it."""
+    time = contracts()[name].time
+    midnight = int(datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC).timestamp()) * 1_000_000
+    return [
+        Record(event, available_at=event[time])
+        for event in records(name)
+        if midnight - 9 * DAY_US < event[time] < midnight + 2 * DAY_US
+    ]
+
+
+def test_it_names_no_flight() -> None:
+    for folder in ("models", "schemas"):
+        for path in (REPOSITORY / folder / USE_CASE).iterdir():
+            if path.is_file():
+                assert "flight" not in Path(path).read_text().lower(), path
