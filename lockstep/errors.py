@@ -20,6 +20,8 @@ An error says what is wrong and with which value; `left` says what it leaves beh
 
 from __future__ import annotations
 
+import json
+
 __all__ = [
     "CheckFailed",
     "ContractError",
@@ -34,7 +36,11 @@ __all__ = [
     "Transient",
     "Unreachable",
     "UsageError",
+    "marked",
+    "marked_in",
 ]
+
+_MARK = "lockstep says "
 
 
 class LockstepError(Exception):
@@ -101,3 +107,18 @@ class Transient(LockstepError):
 
 class Unreachable(Transient):
     """A service does not answer."""
+
+
+def marked(error: LockstepError) -> str:
+    """An error as one line of text that `marked_in` finds again inside a foreign error."""
+    return _MARK + json.dumps([type(error).__name__, error.message, error.left, error.next])
+
+
+def marked_in(text: str) -> LockstepError | None:
+    """The first error that `marked` wrote somewhere in `text`, if any."""
+    _, found, rest = text.partition(_MARK + "[")
+    if not found:
+        return None
+    (kind, message, left, next_), _ = json.JSONDecoder().raw_decode("[" + rest)
+    error: LockstepError = globals()[kind](message, left=left, next=next_)
+    return error

@@ -1,6 +1,7 @@
 """Step 2: whether the lake's day may be scored.
 
-1. its fingerprint and with it the publish's identity; done when that is current already
+1. its fingerprint and with it the publish's identity; done when that is current already. It
+   covers the days of state that windows see, too: none of them may be missing
 2. the number of events, before anything that an empty day would make meaningless
 3. what Great Expectations says of a sample: nulls, ranges, vocabularies, repeated ids
 4. what the contract says of every event
@@ -18,7 +19,7 @@ from lockstep.batch.plan import Pin, Plan
 from lockstep.compiled_model import open_model
 from lockstep.contracts import Contract, Field, Validator, columns_from_arrow
 from lockstep.errors import ContractError, UsageError
-from lockstep.lake import fingerprint, read_partition, stored_rows
+from lockstep.lake import input_fingerprint, read_partition, stored_rows
 from lockstep.pipeline import Gates, Pipeline
 from lockstep.registry.mlflow import fetch_model
 from lockstep.settings import Settings
@@ -42,7 +43,8 @@ def check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Plan:
     ContractError for an event that does not fit.
     """
     data = fetch_model(settings, pin.use_case, pin.model_version, pin.digest)
-    contract = open_model(data, digest=pin.digest).contract
+    model = open_model(data, digest=pin.digest)
+    contract = model.contract
     if contract.source != pipeline.lake_table:
         raise UsageError(
             f"version {pin.model_version} of {pin.use_case} reads {contract.source!r},"
@@ -56,7 +58,7 @@ def check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Plan:
                 f" of {contract.name}",
                 next=f"correct models/{pin.use_case}/pipeline.toml",
             )
-    found = fingerprint(settings.lake, contract.source, pin.day)  # 1
+    found = input_fingerprint(settings.lake, contract.source, pin.day, model.windows)  # 1
     identity = publish_id(pin.use_case, pin.day, pin.digest, found)
     with connect(settings, "scorer", pin.use_case) as connection:
         seen = current(connection, pin.day)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.batch.plan import Plan
 from lockstep.errors import LakeError
-from lockstep.lake import fingerprint, partition_files
+from lockstep.lake import input_fingerprint, partition_files
 from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect, conninfo
@@ -24,6 +24,9 @@ from lockstep.warehouse.staging import Attempt, begin_attempt, finish_attempt
 
 if TYPE_CHECKING:
     import psycopg
+
+    from lockstep.compiled_model import CompiledModel
+    from lockstep.features.windows import WindowSet
 
 __all__ = ["reuse", "score", "told"]
 
@@ -49,9 +52,10 @@ def score(settings: Settings, plan: Plan, *, master: str | None = None) -> Attem
         attempt = _begin(connection, plan)  # 1
         if not attempt.needs_scoring:  # 2
             return attempt
-        _refuse_changed(settings, plan)  # 3
-        _score_all(settings, plan, attempt, master)  # 4
-        _refuse_changed(settings, plan)
+        model = _model(settings, plan)
+        _refuse_changed(settings, plan, model.windows)  # 3
+        _score_all(settings, plan, attempt, model, master)  # 4
+        _refuse_changed(settings, plan, model.windows)
         return finish_attempt(connection, attempt)  # 5
 
 
@@ -79,30 +83,46 @@ def _begin(connection: psycopg.Connection[Any], plan: Plan) -> Attempt:
     )
 
 
-def _score_all(settings: Settings, plan: Plan, attempt: Attempt, master: str | None) -> None:
+def _model(settings: Settings, plan: Plan) -> CompiledModel:
     from lockstep.compiled_model import open_model
     from lockstep.registry.mlflow import fetch_model
-    from lockstep.scoring.spark import Assignment, read_events, stage_scores
 
     data = fetch_model(settings, plan.use_case, plan.model_version, plan.digest)
-    contract = open_model(data, digest=plan.digest).contract
+    return open_model(data, digest=plan.digest)
+
+
+def _score_all(
+    settings: Settings, plan: Plan, attempt: Attempt, model: CompiledModel, master: str | None
+) -> None:
+    from lockstep.scoring.history import read_events, windowed_events
+    from lockstep.scoring.spark import Assignment, stage_scores
+
+    lake, contract, copies = settings.lake, model.contract, plan.input_copies > 0
     info = conninfo(settings, "scorer", plan.use_case)
-    files = partition_files(settings.lake, plan.source, plan.day)
     with spark_session(
         f"lockstep {plan.use_case} {plan.day}",
         master,
         left="the attempt's own table, which no reader sees and a later attempt clears",
         next="read Spark's log above; then run the day again",
     ) as spark:
-        events = read_events(spark, contract, settings.lake, files, copies=plan.input_copies > 0)
-        stage_scores(events, Assignment(data, plan.digest, attempt, info))
+        if model.windows:
+            events = windowed_events(
+                spark, lake, contract, model.windows, [plan.day], copies=copies
+            )
+        else:
+            files = partition_files(lake, plan.source, plan.day)
+            events = read_events(spark, contract, lake, files, copies=copies)
+        stage_scores(events, Assignment(model.data, plan.digest, attempt, info))
 
 
-def _refuse_changed(settings: Settings, plan: Plan) -> None:
-    found = fingerprint(settings.lake, plan.source, plan.day)
+def _refuse_changed(settings: Settings, plan: Plan, windows: WindowSet) -> None:
+    found = input_fingerprint(settings.lake, plan.source, plan.day, windows)
     if found != plan.input_fingerprint:
+        what = f"{plan.source}/date={plan.day}"
+        if windows:
+            what += f", or what its windows see of {', '.join(windows.sources)},"
         raise LakeError(
-            f"{plan.source}/date={plan.day} changed after it was checked: its fingerprint was"
+            f"{what} changed after it was checked: its fingerprint was"
             f" {plan.input_fingerprint[:12]}, now it is {found[:12]}",
             left="the attempt's own table; nothing that readers see",
             next="run the day again from its first step, once its batches are loaded",

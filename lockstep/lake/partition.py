@@ -1,10 +1,16 @@
-"""One day of events as an Arrow table: written as a batch, read whole, each event once."""
+"""One day of events as an Arrow table: written as a batch, read whole, each event once.
+
+Beside the contract's columns a file may have LANDED: what Kafka said of each row. Of several
+copies of an event the first counts: those that were on Kafka by (partition, offset), then the
+others by (batch, file, row).
+"""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +22,17 @@ from lockstep.contracts import Contract, columns_from_arrow
 from lockstep.errors import ContractError, LakeError
 from lockstep.lake.layout import batch_path, open_lake, partition_files
 
-__all__ = ["distinct", "read_partition", "stored_rows", "write_partition"]
+__all__ = ["LANDED", "distinct", "read_partition", "stored_rows", "write_partition"]
 
+LANDED = pa.schema(
+    [
+        pa.field("_available_at", pa.timestamp("us", tz="UTC")),
+        pa.field("_kafka_partition", pa.int32()),
+        pa.field("_kafka_offset", pa.int64()),
+    ]
+)
+"""When the event became readable, and where it lies on Kafka. Absent or null: it never did."""
+_PLACE = [LANDED.field("_kafka_partition"), LANDED.field("_kafka_offset")]
 _FILE = "part-00000.parquet"
 
 
@@ -51,15 +66,15 @@ def read_partition(
 ) -> pa.Table:
     """The events of one day in the contract's types, each identity (id, time) once.
 
-    Of several copies the first counts, by batch, file and row; rows keep that order. `columns`
-    limits what is read (id and time are always read). Values are not checked here; a column
-    that the contract lets be absent reads as null.
+    Of several copies the first counts, see above; rows keep the order of batch, file and row.
+    `columns` limits what is read (id and time are always read). Values are not checked here; a
+    column that the contract lets be absent reads as null.
 
     Raises LakeError when the partition is missing or empty, a column is missing or of another
     type, or an event lies in the folder of another day.
     """
     system, root = open_lake(lake)
-    schema = _schema(contract, columns)
+    schema = pa.schema([*_schema(contract, columns), *_PLACE])
     tables = [
         _read(system, root, path, contract, schema)
         for path in partition_files(lake, contract.source, day)
@@ -73,7 +88,7 @@ def read_partition(
             next=f"load the events of {day} into the lake",
         )
     _refuse_other_days(table, contract, day)
-    return distinct(table, contract)
+    return distinct(table, contract).drop_columns([field.name for field in _PLACE])
 
 
 def stored_rows(lake: str, source: str, day: date) -> int:
@@ -84,17 +99,36 @@ def stored_rows(lake: str, source: str, day: date) -> int:
 
 
 def distinct(table: pa.Table, contract: Contract) -> pa.Table:
-    """The first row of each identity (id, time), in the order of the rows."""
-    keys = table.select([contract.id, contract.time])
-    rows = pa.array(np.arange(table.num_rows))
+    """The first copy of each identity (id, time); rows keep their order.
+
+    `table` is in the order of batch, file and row, and says where rows lie on Kafka.
+    """
+    ranks = pa.array(_ranks(table))
     firsts = (
-        keys.append_column("row", rows)
+        table.select([contract.id, contract.time])
+        .append_column("rank", ranks)
         .group_by([contract.id, contract.time], use_threads=False)
-        .aggregate([("row", "min")])
+        .aggregate([("rank", "min")])
     )
     if firsts.num_rows == table.num_rows:
         return table
-    return table.take(firsts.column("row_min").combine_chunks().sort())
+    return table.filter(pc.is_in(ranks, firsts.column("rank_min").combine_chunks()))
+
+
+def _ranks(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """For each row, how many rows come before it where copies are counted."""
+    rows = np.arange(table.num_rows)
+    place = [field.name for field in _PLACE]
+    if table.column(place[0]).null_count == table.num_rows:
+        return rows
+    order = pc.sort_indices(
+        table.select(place).append_column("row", pa.array(rows)),
+        sort_keys=[(name, "ascending") for name in (*place, "row")],
+        null_placement="at_end",
+    )
+    ranks = np.empty_like(rows)
+    ranks[order.to_numpy()] = rows
+    return ranks
 
 
 def _schema(contract: Contract, columns: Sequence[str] | None) -> pa.Schema:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lockstep.errors import Transient, UsageError
+from lockstep.errors import Transient, UsageError, marked_in
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -34,8 +34,8 @@ LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1"}
 def spark_session(name: str, master: str | None, *, left: str, next: str) -> Iterator[SparkSession]:
     """A session on `master` (None: where spark-submit said), stopped at the end.
 
-    Raises Transient for what fails in Spark itself, with `left` and `next`, and UsageError where
-    Spark cannot start at all.
+    Raises Transient for what fails in Spark itself, with `left` and `next`, the error that a job
+    itself tells of (`lockstep.errors.marked`), and UsageError where Spark cannot start at all.
     """
     # The workers' Python must be this one where nothing else was said: it has the same wheel.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -56,6 +56,8 @@ def spark_session(name: str, master: str | None, *, left: str, next: str) -> Ite
         finally:
             spark.stop()
     except (PySparkException, Py4JError, OSError) as error:
+        if told := marked_in(str(error)):
+            raise told from None
         text = _first_line(str(error))
         raise Transient(
             f"Spark failed: {text or type(error).__name__}", left=left, next=next

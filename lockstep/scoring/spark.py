@@ -11,40 +11,37 @@ job; it is found again in Spark's own error.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
-from lockstep import errors
 from lockstep.compiled_model import open_model
-from lockstep.contracts import Contract, Validator, columns_from_arrow
-from lockstep.errors import ContractError, LockstepError, Terminal
+from lockstep.contracts import Validator, columns_from_arrow
+from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
 from lockstep.scoring.scorer import OnnxScorer
 from lockstep.warehouse.staging import Attempt, stage
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 __all__ = [
     "BATCH_ROWS",
     "Assignment",
     "TaskFailed",
-    "read_events",
     "score_batches",
     "stage_scores",
 ]
 
 BATCH_ROWS = 8192
 """Rows of an Arrow batch: where ONNX Runtime is at its fastest and memory stays small."""
+VALUES = "window_values"
+"""The column of events that come with window values, and of their staged rows."""
 _OUTCOME = pa.schema([pa.field("rows", pa.int64(), nullable=False), pa.field("error", pa.string())])
 _OUTCOME_DDL = "rows long, error string"
-_TYPES = {"string": "string", "integer": "bigint", "number": "double", "timestamp": "timestamp"}
 
 
 @dataclass(frozen=True)
@@ -58,23 +55,6 @@ class Assignment:
     """libpq connection string of the scorer role, with its password."""
 
 
-def read_events(
-    spark: SparkSession, contract: Contract, lake: str, files: Sequence[str], *, copies: bool
-) -> DataFrame:
-    """The contract's columns of the given files, types widened as the lake's reader does.
-
-    With `copies`, each identity (id, time) once, the first by batch, file and row: the same
-    row that `lockstep.lake.read_partition` keeps. Without, no row is moved between machines.
-    """
-    schema = ", ".join(f"`{f.name}` {_TYPES[f.kind]}" for f in contract.fields)
-    events = (
-        spark.read.schema(schema)
-        .option("datetimeRebaseMode", "CORRECTED")
-        .parquet(*(_uri(lake, path) for path in files))
-    )
-    return _first_copies(events, contract) if copies else events
-
-
 def stage_scores(events: DataFrame, assignment: Assignment) -> int:
     """Score `events` and stage every row; returns how many were staged.
 
@@ -86,11 +66,10 @@ def stage_scores(events: DataFrame, assignment: Assignment) -> int:
     try:
         outcomes = events.mapInArrow(partial(score_batches, assignment), _OUTCOME_DDL).collect()
     except PySparkException as error:
-        passing = _TOLD.search(str(error))
-        raise (_read(passing[1]) if passing else error) from None
+        raise (marked_in(str(error)) or error) from None
     for outcome in outcomes:
-        if outcome["error"]:
-            raise _read(outcome["error"])
+        if told := marked_in(outcome["error"] or ""):
+            raise told
     return sum(outcome["rows"] for outcome in outcomes)
 
 
@@ -102,9 +81,9 @@ def score_batches(
     try:
         rows = _stage(assignment, batches)
     except Terminal as error:
-        told = _tell(error)
+        told = marked(error)
     except LockstepError as error:
-        raise TaskFailed(f"lockstep says {_tell(error)}") from None
+        raise TaskFailed(marked(error)) from None
     yield pa.RecordBatch.from_arrays(
         [pa.array([rows], pa.int64()), pa.array([told], pa.string())], schema=_OUTCOME
     )
@@ -112,19 +91,6 @@ def score_batches(
 
 class TaskFailed(Exception):
     """A task met an error that passes. Its text carries the error to the driver."""
-
-
-_TOLD = re.compile(r"lockstep says (\[.*\])")
-
-
-def _tell(error: LockstepError) -> str:
-    return json.dumps([type(error).__name__, error.message, error.left, error.next])
-
-
-def _read(told: str) -> LockstepError:
-    kind, message, left, next_ = json.loads(told)
-    error: LockstepError = getattr(errors, kind)(message, left=left, next=next_)
-    return error
 
 
 def _stage(assignment: Assignment, batches: Iterable[pa.RecordBatch]) -> int:
@@ -179,41 +145,32 @@ def _scored(worker: _Worker, batch: pa.RecordBatch) -> pa.RecordBatch:
             left="the attempt's own table; nothing that readers see",
             next="correct the events and load their batch into the lake again",
         )
-    scores = worker.scorer.score(columns)
+    windows = _windows(batch)
+    scores = worker.scorer.score(columns, windows)
     entity = batch.column(contract.entity).cast(pa.string()) if contract.entity else None
-    return pa.RecordBatch.from_pydict(
-        {
-            "event_id": batch.column(contract.id),
-            "event_time": batch.column(contract.time),
-            "entity": entity if entity is not None else pa.nulls(batch.num_rows, pa.string()),
-            "score": pa.array(scores.score),
-            "margin": pa.array(scores.margin),
-        }
-    )
+    rows = {
+        "event_id": batch.column(contract.id),
+        "event_time": batch.column(contract.time),
+        "entity": entity if entity is not None else pa.nulls(batch.num_rows, pa.string()),
+        "score": pa.array(scores.score),
+        "margin": pa.array(scores.margin),
+    }
+    if windows is not None:
+        rows[VALUES] = _listed(windows)
+    return pa.RecordBatch.from_pydict(rows)
 
 
-def _first_copies(events: DataFrame, contract: Contract) -> DataFrame:
-    from pyspark.sql import Window
-    from pyspark.sql import functions as f
-
-    path = f.split(f.col("_metadata.file_path"), "/")
-    order: list[Column] = [
-        f.element_at(path, -2).alias("batch"),
-        f.element_at(path, -1).alias("file"),
-        f.col("_metadata.row_index").alias("row"),
-    ]
-    ranked = events.select(
-        "*",
-        f.row_number()
-        .over(Window.partitionBy(contract.id, contract.time).orderBy(*order))
-        .alias("copy"),
-    )
-    return ranked.where(f.col("copy") == 1).drop("copy")
+def _windows(batch: pa.RecordBatch) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    """float32[n, windows] when the events come with window values."""
+    if VALUES not in batch.schema.names:
+        return None
+    values: np.ndarray[Any, np.dtype[np.float32]]
+    values = batch.column(VALUES).flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(batch.num_rows, -1)
 
 
-def _uri(lake: str, path: str) -> str:
-    # Hadoop's paths are not percent-encoded, so not Path.as_uri(); and Spark expands patterns.
-    whole = (
-        f"{lake.rstrip('/')}/{path}" if "://" in lake else f"file://{Path(lake).absolute()}/{path}"
-    )
-    return re.sub(r"([*?{}\[\]\\])", r"\\\1", whole)
+def _listed(windows: np.ndarray[Any, np.dtype[np.float32]]) -> pa.Array:
+    """The same as Arrow's lists of one length."""
+    rows, width = windows.shape
+    offsets = np.arange(rows + 1, dtype=np.int32) * width
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(windows.ravel()))

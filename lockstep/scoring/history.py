@@ -1,0 +1,102 @@
+"""What Spark reads of the lake: events to score, state, and the one with the other's windows.
+
+Whoever needs the window values of recorded events takes them from `windowed_events`: the nightly
+run, a training set and the audit see the same rows with the same bits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lockstep.contracts import Contract
+from lockstep.features.windows import WindowSet
+from lockstep.lake import partition_files, state_files
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["read_events", "read_state", "windowed_events"]
+
+_TYPES = {"string": "string", "integer": "bigint", "number": "double", "timestamp": "timestamp"}
+_LANDED = "_available_at timestamp, _kafka_partition int, _kafka_offset bigint"
+
+
+def windowed_events(
+    spark: SparkSession,
+    lake: str,
+    contract: Contract,
+    windows: WindowSet,
+    days: Sequence[date],
+    *,
+    copies: bool = True,
+    late: bool = False,
+) -> DataFrame:
+    """The events of `days`, each identity once, with `window_values`.
+
+    Reads of each source just the days that the windows can see. `copies=False` says that the
+    days are known to hold none; `late` counts state events that came late, too.
+    Raises LakeError naming the source and the day of state that is missing; a job over the
+    result may fail with a ContractError inside, see `lockstep.errors.marked_in`.
+    """
+    from lockstep.features.batch import with_windows
+
+    files = [path for day in days for path in partition_files(lake, contract.source, day)]
+    seen = state_files(lake, windows, days)
+    state = {
+        source: read_state(spark, lake, windows.contracts[source], paths)
+        for source, paths in seen.items()
+    }
+    events = read_events(spark, contract, lake, files, copies=copies)
+    return with_windows(events, contract, windows, state, late=late)
+
+
+def read_events(
+    spark: SparkSession, contract: Contract, lake: str, files: Sequence[str], *, copies: bool
+) -> DataFrame:
+    """The contract's columns of the given files, types widened as the lake's reader does.
+
+    With `copies`, each identity (id, time) once: the same row that
+    `lockstep.lake.read_partition` keeps. Without, no row is moved between machines.
+    """
+    names = [field.name for field in contract.fields]
+    if not copies:
+        return _read(spark, contract, lake, files).select(*names)
+    from lockstep.features.batch_values import first_copies
+
+    return first_copies(read_state(spark, lake, contract, files), contract).select(*names)
+
+
+def read_state(
+    spark: SparkSession, lake: str, contract: Contract, files: Sequence[str]
+) -> DataFrame:
+    """All rows of the given files, with what Kafka said of them and where they lie."""
+    from pyspark.sql import functions as f
+
+    path = f.split(f.col("_metadata.file_path"), "/")
+    return _read(spark, contract, lake, files).select(
+        "*",
+        f.element_at(path, -2).alias("_batch"),
+        f.element_at(path, -1).alias("_file"),
+        f.col("_metadata.row_index").alias("_row"),
+    )
+
+
+def _read(spark: SparkSession, contract: Contract, lake: str, files: Sequence[str]) -> DataFrame:
+    columns = ", ".join(f"`{f.name}` {_TYPES[f.kind]}" for f in contract.fields)
+    return (
+        spark.read.schema(f"{columns}, {_LANDED}")
+        .option("datetimeRebaseMode", "CORRECTED")
+        .parquet(*(_uri(lake, path) for path in files))
+    )
+
+
+def _uri(lake: str, path: str) -> str:
+    # Hadoop's paths are not percent-encoded, so not Path.as_uri(); and Spark expands patterns.
+    whole = (
+        f"{lake.rstrip('/')}/{path}" if "://" in lake else f"file://{Path(lake).absolute()}/{path}"
+    )
+    return re.sub(r"([*?{}\[\]\\])", r"\\\1", whole)
