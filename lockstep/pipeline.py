@@ -69,6 +69,9 @@ class Stream:
     scored without them, and its rows are marked incomplete."""
     timestamps: str = "LogAppendTime"
     """What Kafka's record timestamps are: LogAppendTime, or CreateTime where they are replayed."""
+    clock_skew_s: float = 5.0
+    """How much later than its record an event may claim to have happened. Beyond it a landing
+    refuses the event; a worker goes by what its model's sources declare."""
 
 
 @dataclass(frozen=True)

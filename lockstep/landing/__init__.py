@@ -1,0 +1,11 @@
+"""Landing: what lies in Kafka, into the lake, by the date of the event.
+
+log      what a topic holds: which topic it is, and from where to where
+source   the topic as a streaming source of Spark
+tasks    one stretch of a partition: decoded, checked, written by date
+land     a whole run, over all topics of a use case
+"""
+
+from lockstep.landing.land import LandedTopic, Landing, land
+
+__all__ = ["LandedTopic", "Landing", "land"]

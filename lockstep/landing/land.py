@@ -1,0 +1,208 @@
+"""A landing run: every topic of a use case, up to where its log ends now, into the lake.
+
+    1. the topics are there and their timestamps are what pipeline.toml says
+    2. Spark reads each with trigger availableNow, from where its checkpoint says
+    3. an epoch's tasks write their stretches into the lake
+    4. the warehouse notes what landed and what was refused, once, however often it is told
+    5. Spark notes the epoch in the checkpoint
+
+Killed before 5, the next run does the epoch again: the same batches are written over (see
+`tasks`) and the warehouse knows them already. The checkpoint lies in the lake, below
+_checkpoints/USE_CASE/TOPIC; removing it lands the log once more, and copies are read once.
+
+Refused records are counted, with an example of each kind; their bytes go to the dead letters
+through the worker, which reads the same topics.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lockstep.contracts import Contract
+from lockstep.errors import UsageError, marked_in
+from lockstep.landing.log import log_of, require_timestamps
+from lockstep.landing.tasks import OUTCOME, Assignment, batch_name, land_batches
+from lockstep.pipeline import Pipeline
+from lockstep.scoring.session import spark_session
+from lockstep.settings import Settings
+from lockstep.warehouse.connect import connect
+from lockstep.warehouse.landings import ChangedDay, Landed, Rejected, changed_days, record
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+__all__ = ["LandedTopic", "Landing", "checkpoint_of", "land"]
+
+
+@dataclass
+class LandedTopic:
+    """What a run brought of one topic."""
+
+    topic: str
+    source: str
+    """The lake table."""
+    epochs: int = 0
+    days: dict[date, list[int]] = field(default_factory=dict)
+    """Event date -> rows, and how many of them are late: readable after their day had ended."""
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """Reason -> how many, and an example."""
+
+    @property
+    def rows(self) -> int:
+        return sum(rows for rows, _ in self.days.values())
+
+    @property
+    def late(self) -> int:
+        return sum(late for _, late in self.days.values())
+
+    def add(self, landed: Iterable[Landed], rejected: Iterable[Rejected]) -> None:
+        self.epochs += 1
+        for part in landed:
+            counts = self.days.setdefault(part.day, [0, 0])
+            counts[0] += part.rows
+            counts[1] += part.late
+        for refused in rejected:
+            rows, example = self.refused.get(refused.reason, (0, refused.example or ""))
+            self.refused[refused.reason] = rows + refused.rows, example
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What a run did, and the published days that now lack events."""
+
+    topics: list[LandedTopic]
+    changed: list[ChangedDay]
+
+
+def checkpoint_of(lake: str, use_case: str, topic: str) -> str:
+    """Where Spark notes how far a topic is landed. A name with _ is not data."""
+    return f"{lake.rstrip('/')}/_checkpoints/{use_case}/{topic}"
+
+
+def land(
+    settings: Settings,
+    pipeline: Pipeline,
+    *,
+    topic: str | None = None,
+    master: str | None = None,
+    schemas: Path = Path("schemas"),
+) -> Landing:
+    """Land the use case's topics, or with `topic` those of a replay into it.
+
+    `master` is where Spark runs; None: where spark-submit said. Raises OffsetsLost where a log
+    does not continue at its checkpoint, Terminal for a topic that is missing or has other
+    timestamps, and a Transient error for a service that does not answer.
+    """
+    if master is not None and master.startswith("sc://"):
+        raise UsageError(
+            f"landing cannot run through Spark Connect ({master}): the driver notes what landed",
+            next="set LOCKSTEP_SPARK_MASTER to local[*] or spark://HOST:PORT",
+        )
+    pipeline = pipeline.on(topic) if topic else pipeline
+    sources = {pipeline.lake_table: pipeline.topics.events, **pipeline.state}
+    contracts = {
+        source: Contract.of_source(pipeline.use_case, source, schemas) for source in sources
+    }
+    for name in sources.values():
+        require_timestamps(settings.kafka, name, pipeline.stream.timestamps)
+    with connect(settings, "scorer", pipeline.use_case) as connection:
+        connection.autocommit = True
+        changed_days(connection)  # a warehouse that cannot note it is known before Spark starts
+        with spark_session(
+            f"lockstep land {pipeline.use_case}",
+            master,
+            left="what was landed before, and nothing by halves: what was begun is done again",
+            next="read Spark's log above; then land again",
+        ) as spark:
+            topics = [
+                _land_topic(spark, settings, pipeline, name, contracts[source], connection)
+                for source, name in sources.items()
+            ]
+        return Landing(topics, changed_days(connection))
+
+
+def _land_topic(
+    spark: SparkSession,
+    settings: Settings,
+    pipeline: Pipeline,
+    topic: str,
+    contract: Contract,
+    connection: Any,
+) -> LandedTopic:
+    from pyspark.errors import PySparkException
+
+    from lockstep.landing.source import KafkaLog
+
+    checkpoint = checkpoint_of(settings.lake, pipeline.use_case, topic)
+    assignment = Assignment(
+        lake=settings.lake,
+        topic_id=log_of(settings.kafka, topic).topic_id,
+        contract=dict(contract.document),
+        max_bytes=pipeline.stream.max_value_bytes,
+        clock_skew_us=round(pipeline.stream.clock_skew_s * 1e6),
+    )
+    told = LandedTopic(topic, contract.source)
+    raised: list[BaseException] = []
+
+    def epoch(records: DataFrame, number: int) -> None:
+        try:
+            outcomes = records.mapInArrow(partial(land_batches, assignment), OUTCOME).collect()
+            run_id, landed, rejected = _notes(topic, contract.source, assignment, outcomes)
+            record(connection, run_id, landed, rejected)
+            told.add(landed, rejected)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    spark.dataSource.register(KafkaLog)
+    stream = (
+        spark.readStream.format("kafka_log")
+        .options(kafka=settings.kafka, topic=topic, checkpoint=checkpoint)
+        .load()
+        .writeStream.foreachBatch(epoch)
+        .option("checkpointLocation", _uri(checkpoint))
+        .queryName(f"land {topic}")
+        .trigger(availableNow=True)
+    )
+    try:
+        stream.start().awaitTermination()
+    except PySparkException as error:
+        cause = raised[0] if raised else error
+        raise marked_in(str(cause)) or cause from None
+    return told
+
+
+def _notes(
+    topic: str, source: str, assignment: Assignment, outcomes: list[Any]
+) -> tuple[str, list[Landed], list[Rejected]]:
+    """What the warehouse is told of an epoch, under a name that says what it holds."""
+    stretches = sorted({(row.partition, row.first, row.following) for row in outcomes})
+    batches = [batch_name(assignment.topic_id, *stretch) for stretch in stretches]
+    run_id = f"landed-{hashlib.sha256(' '.join(batches).encode()).hexdigest()[:16]}"
+    days: dict[date, dict[str, Any]] = {}
+    refused: dict[str, tuple[int, str]] = {}
+    for row in sorted(outcomes, key=lambda row: (row.partition, row.first)):
+        if row.day is None:
+            rows, example = refused.get(row.reason, (0, row.example))
+            refused[row.reason] = rows + row.rows, example
+            continue
+        day = days.setdefault(row.day, {"rows": 0, "late": 0, "offsets": {}})
+        day["rows"] += row.rows
+        day["late"] += row.late
+        first, _ = day["offsets"].get(row.partition, (row.first_offset, 0))
+        day["offsets"][row.partition] = first, row.last_offset
+    return (
+        run_id,
+        [Landed(topic, source, day, **facts) for day, facts in sorted(days.items())],
+        [Rejected(topic, source, kind, *facts) for kind, facts in sorted(refused.items())],
+    )
+
+
+def _uri(path: str) -> str:
+    return path if "://" in path else f"file://{Path(path).absolute()}"
