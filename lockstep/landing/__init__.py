@@ -6,6 +6,6 @@ tasks    one stretch of a partition: decoded, checked, written by date
 land     a whole run, over all topics of a use case
 """
 
-from lockstep.landing.land import LandedTopic, Landing, land
+from lockstep.landing.run import LandedTopic, Landing, land
 
 __all__ = ["LandedTopic", "Landing", "land"]
