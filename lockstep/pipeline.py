@@ -38,6 +38,9 @@ class Gates:
     """Of any nullable field that `max_null_fractions` does not name."""
     max_null_fractions: dict[str, float] = field(default_factory=dict)
     """Field -> what is normal for it."""
+    min_score: float = 0.0
+    """Of every row; 0 to 1 is right for a probability."""
+    max_score: float = 1.0
     min_mean_score: float = 0.0
     max_mean_score: float = 1.0
 

@@ -77,7 +77,9 @@ def _expect_predictions(settings: Settings, gates: Gates, plan: Plan, table: str
         gxe.ExpectColumnValuesToNotBeNull(column="event_id"),
         gxe.ExpectColumnValuesToNotBeNull(column="score"),
         gxe.ExpectColumnValuesToNotBeNull(column="margin"),
-        gxe.ExpectColumnValuesToBeBetween(column="score", min_value=0, max_value=1),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="score", min_value=gates.min_score, max_value=gates.max_score
+        ),
         gxe.ExpectColumnMeanToBeBetween(
             column="score", min_value=gates.min_mean_score, max_value=gates.max_mean_score
         ),
