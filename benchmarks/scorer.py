@@ -30,6 +30,7 @@ from lockstep.compiling import Compiled, compile_model, trace
 from lockstep.contracts import Columns, Contract, columns_from_arrow
 from lockstep.scoring import OnnxScorer
 from models.flight_delay import data
+from models.flight_delay.features import row_features
 from models.flight_delay.model import MODEL
 
 BATCHES = (1, 64, 512, 2048, 8192)
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def prepare(trained: slice) -> tuple[Compiled, xgboost.Booster, Columns]:
-    """A model with the use case's features and parameters, and raw columns to score."""
+    """A model with the row features and the parameters of the use case, and columns to score."""
     schemas = Path("schemas/flight_delay")
     departures, arrivals = (Contract.load(schemas / name) for name in data.CONTRACTS)
     left, arrived = data.tables(departures, arrivals)
@@ -66,7 +67,7 @@ def prepare(trained: slice) -> tuple[Compiled, xgboost.Booster, Columns]:
     late = pc.fill_null(pc.take(arrived["arr_delay"], found), 0).to_numpy() > 15
     rows = {name: column[trained] for name, column in everything.items()}
     scored = {name: column[SCORED_FROM : SCORED_FROM + ROWS] for name, column in everything.items()}
-    traced = trace(MODEL.features, MODEL.fit(rows), departures)
+    traced = trace(row_features, MODEL.fit(rows), departures)
     matrix = xgboost.QuantileDMatrix(traced.reader().read(rows), label=late[trained], nthread=1)
     booster = xgboost.train({**MODEL.parameters, "nthread": 1}, matrix, MODEL.trees)
     about = Training("", "", "", "", len(late[trained]), 0, ROWS, 0, {}, {}, {}, ())

@@ -23,8 +23,7 @@ from lockstep.features import Array, Event, Source, Window
 from lockstep.features.declaration import bind
 from lockstep.features.windows import WindowSet
 from models.flight_delay import data
-from models.flight_delay.features import features as row_features
-from models.flight_delay.features import fit
+from models.flight_delay.features import fit, row_features
 from tests.window_values import window_values
 
 REPOSITORY = Path(__file__).parent.parent

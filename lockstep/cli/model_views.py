@@ -40,13 +40,14 @@ def manifest_text(name: str, model: CompiledModel) -> str:
         ),
         (
             "trained on",
-            f"{training.trained_from} until {training.trained_until}: {training.rows:,} events,"
-            f" {training.positives:,} positive",
+            f"{training.trained_from} until {training.trained_until}: {training.rows:,} events"
+            f"{_positive(training.positives)}",
         ),
+        *([("labels", _range(training.labels))] if training.labels else []),
         (
             "tested on",
-            f"{training.tested_from} until {training.tested_until}: {training.test_rows:,} events,"
-            f" {training.test_positives:,} positive",
+            f"{training.tested_from} until {training.tested_until}: {training.test_rows:,} events"
+            f"{_positive(training.test_positives)}",
         ),
         ("metrics", _pairs(training.metrics)),
         ("parameters", _pairs(training.parameters)),
@@ -137,6 +138,14 @@ def _windows(windows: WindowSet) -> Iterator[tuple[str, str]]:
             f"{source.name}: {contract.name} version {contract.version}, delay"
             f" {duration(source.delay)}, clock skew {duration(source.clock_skew)}",
         )
+
+
+def _positive(rows: int | None) -> str:
+    return "" if rows is None else f", {rows:,} positive"
+
+
+def _range(quantiles: Sequence[float]) -> str:
+    return f"{quantiles[0]:g} to {quantiles[-1]:g}, half of them below {quantiles[3]:g}"
 
 
 def duration(micros: int) -> str:

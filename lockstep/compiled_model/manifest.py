@@ -73,14 +73,17 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tested_from: str
     tested_until: str
     rows: int
-    positives: int
+    positives: int | None
+    """Rows with the label 1; None where labels are values."""
     test_rows: int
-    test_positives: int
+    test_positives: int | None
     metrics: dict[str, float]
     parameters: dict[str, Any]
     profile: dict[str, ColumnProfile]
     scores: tuple[float, ...]
     """Quantiles of the test scores, as in ColumnProfile."""
+    labels: tuple[float, ...] = ()
+    """Of the training labels, where they are values."""
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,4 +1,7 @@
-"""Training rows: recorded events from the lake, each with what became of it."""
+"""Training rows: recorded events from the lake, each with what became of it.
+
+Their window values, where a model has windows, come from `lockstep.training.history`.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,19 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lockstep.contracts import Columns, Contract, columns_from_arrow
+from lockstep.contracts import Columns, Contract
 from lockstep.errors import LakeError
+from lockstep.features.windows import NO_WINDOWS, WindowSet
 from lockstep.lake import days, read_partition
 from lockstep.training.definition import Label, Period
+from lockstep.training.history import windowed_columns
 from lockstep.training.progress import Progress
 
 __all__ = ["Rows", "label_days", "read_rows"]
@@ -29,6 +34,7 @@ class Rows:
     """Labelled events. Events whose outcome nobody knows are left out."""
 
     columns: Columns
+    """The contract's fields, and a float32 column for each window, by name."""
     label: np.ndarray[Any, np.dtype[np.float32]]
     unknown: int
     """Events that were left out."""
@@ -67,14 +73,24 @@ def read_rows(
     label: Label,
     period: Period,
     progress: Progress,
+    *,
+    windows: WindowSet = NO_WINDOWS,
+    recorded: pa.Table | None = None,
 ) -> Rows:
     """Read a period's events and join their labels by id.
+
+    `recorded` are events that were read before, with the values of `windows`: those of the
+    period are taken from it. An event is left out when nobody knows its label.
 
     Raises LakeError naming the day that is missing, or when no event has a label.
     """
     later = label_days(lake, label, outcomes.source, period)
-    progress.start(f"read {period.start} until {period.until}", len(period.days()) + len(later))
-    table = _read(lake, events, period.days(), None, progress)
+    wanted = period.days() if recorded is None else []
+    progress.start(f"read {period.start} until {period.until}", len(wanted) + len(later))
+    if recorded is None:
+        table = _read(lake, events, wanted, None, progress)
+    else:
+        table = _of_period(recorded, events, period)
     truth = _read(lake, outcomes, later, [*label.fields, outcomes.id], progress)
     found = pc.index_in(
         table[events.id].combine_chunks(), truth[outcomes.id].combine_chunks()
@@ -88,10 +104,11 @@ def read_rows(
         )
     narrow = [outcomes.by_name[name] for name in label.fields]
     values = label.of({f.name: _plain(truth[f.name], f.kind) for f in narrow})
-    columns = columns_from_arrow(events, table.filter(pa.array(known)))
-    rows = Rows(
-        columns, values[found[known].astype(np.int64)].astype(np.float32), int((~known).sum())
-    )
+    truths = np.full(len(known), np.nan, np.float32)
+    truths[known] = values[found[known].astype(np.int64)]
+    known &= ~np.isnan(truths)
+    columns = windowed_columns(events, windows, table.filter(pa.array(known)))
+    rows = Rows(columns, truths[known], int((~known).sum()))
     progress.finish(f"{len(rows):,} events with a known outcome, {rows.unknown:,} without")
     return rows
 
@@ -110,6 +127,15 @@ def _read(
 
     with ThreadPoolExecutor(_READERS) as pool:
         return pa.concat_tables(pool.map(read, wanted))
+
+
+def _of_period(recorded: pa.Table, events: Contract, period: Period) -> pa.Table:
+    times = recorded[events.time]
+    start, until = (
+        pa.scalar(datetime(day.year, day.month, day.day, tzinfo=UTC), times.type)
+        for day in (period.start, period.until)
+    )
+    return recorded.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, until)))
 
 
 def _plain(column: pa.ChunkedArray, kind: str) -> np.ndarray[Any, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 from lockstep.compiling import FeatureFunction
 from lockstep.contracts import Columns, Contract
 from lockstep.errors import UsageError
+from lockstep.features import Window
 
 __all__ = ["Definition", "Label", "Period", "contract", "load_definition", "load_module"]
 
@@ -75,7 +76,10 @@ class Definition:
     """Part of the model's identity: another number may add sums in another order. More than one
     is slower, not faster, where other work shares the processors: XGBoost's threads spin."""
     gates: Mapping[str, float] = field(default_factory=dict)
-    """Metric -> the least that a registered model must reach on the test period."""
+    """Metric -> what a registered model must reach on the test period: the least of an `auc`,
+    the most of an error such as `rmse`."""
+    windows: tuple[Window, ...] = ()
+    """Window features; `features` finds their values in the event, by name."""
 
     def __post_init__(self) -> None:
         if self.test.start < self.train.until:

@@ -7,25 +7,29 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Mapping
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import lockstep
 from lockstep.contracts import Contract
+from lockstep.features.windows import WindowSet
 from lockstep.lake import fingerprint as lake_fingerprint
+from lockstep.lake import state_days, state_files
 from lockstep.training.dataset import label_days
 from lockstep.training.definition import Definition
 
 __all__ = ["code", "combine", "files", "settings", "versions"]
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "ndonnx", "spox", "tzdata", "xgboost")
-_PARTS = ("compiled_model", "compiling", "contracts", "features", "training")
+_PARTS = ("compiled_model", "compiling", "contracts", "features", "lake", "scoring", "training")
 
 
-def versions() -> dict[str, str]:
+def versions(windows: WindowSet) -> dict[str, str]:
     """Of every package whose change may change the model's bits."""
-    return {"lockstep": lockstep.__version__} | {name: version(name) for name in _PACKAGES}
+    names = (*_PACKAGES, "pyspark") if windows else _PACKAGES
+    return {"lockstep": lockstep.__version__} | {name: version(name) for name in names}
 
 
 def code(use_case: str) -> str:
@@ -69,7 +73,7 @@ def _is_module(name: str) -> bool:
         return False
 
 
-def settings(definition: Definition, contracts: Mapping[str, Contract]) -> str:
+def settings(definition: Definition, contracts: Mapping[str, Contract], windows: WindowSet) -> str:
     """Of everything that models/USE_CASE/model.py declares, and of the contracts."""
     return combine(
         {
@@ -79,22 +83,34 @@ def settings(definition: Definition, contracts: Mapping[str, Contract]) -> str:
             "train": [definition.train.start.isoformat(), definition.train.until.isoformat()],
             "test": [definition.test.start.isoformat(), definition.test.until.isoformat()],
             "label": definition.label.meaning,
+            "windows": windows.fingerprint,
             "contracts": {name: dict(found.document) for name, found in contracts.items()},
         }
     )
 
 
-def files(lake: str, definition: Definition, events: Contract, outcomes: Contract) -> str:
+def files(
+    lake: str, definition: Definition, events: Contract, outcomes: Contract, windows: WindowSet
+) -> str:
     """Of the lake's files that a training reads: quick to take, without reading their rows.
 
-    The same rows in other files have another fingerprint; see `Rows.fingerprint`.
+    The same rows in other files have another fingerprint; see `Rows.fingerprint`. Raises
+    LakeError naming a day of events, outcomes or state that is missing.
     """
-    found = {}
+    wanted: set[tuple[str, date]] = set()
     for period in (definition.train, definition.test):
-        for day in period.days():
-            found[f"{events.source}/{day}"] = lake_fingerprint(lake, events.source, day)
-        for day in label_days(lake, definition.label, outcomes.source, period):
-            found[f"{outcomes.source}/{day}"] = lake_fingerprint(lake, outcomes.source, day)
+        wanted |= {(events.source, day) for day in period.days()}
+        later = label_days(lake, definition.label, outcomes.source, period)
+        wanted |= {(outcomes.source, day) for day in later}
+    found = {
+        f"{source}/{day}": lake_fingerprint(lake, source, day) for source, day in sorted(wanted)
+    }
+    days = [*definition.train.days(), *definition.test.days()]
+    state_files(lake, windows, days)
+    for source, seen in state_days(windows, days).items():
+        for day in seen:
+            name = f"{source}/{day}"
+            found[name] = found.get(name) or lake_fingerprint(lake, source, day)
     return combine(found)
 
 

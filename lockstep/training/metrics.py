@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["auc", "log_loss", "measure"]
+__all__ = ["FALLING", "auc", "log_loss", "measure"]
+
+FALLING = frozenset({"log_loss", "mae", "rmse"})
+"""Metrics that are better the smaller they are."""
 
 Floats = np.ndarray[Any, Any]
 
@@ -36,5 +39,5 @@ def measure(objective: str, label: Floats, score: Floats) -> dict[str, float]:
         found = {"auc": auc(label, score), "log_loss": log_loss(label, score)}
     else:
         error = score.astype(np.float64) - label
-        found = {"rmse": float(np.sqrt((error**2).mean()))}
+        found = {"rmse": float(np.sqrt((error**2).mean())), "mae": float(np.abs(error).mean())}
     return {name: round(value, 6) for name, value in found.items()}

@@ -10,6 +10,7 @@ import numpy as np
 
 from lockstep.compiled_model.manifest import ColumnProfile, Input
 from lockstep.contracts import Columns, Contract
+from lockstep.features.windows import WindowSet
 
 __all__ = ["profile", "quantiles"]
 
@@ -18,13 +19,12 @@ _FREQUENT = 10
 
 
 def profile(
-    contract: Contract, inputs: Sequence[Input], columns: Columns
+    contract: Contract, inputs: Sequence[Input], windows: WindowSet, columns: Columns
 ) -> dict[str, ColumnProfile]:
-    """Of every input of the graph. A sensitive field shows its nulls only."""
-    return {
-        wanted.name: _column(columns[wanted.name], contract.by_name[wanted.name].sensitive)
-        for wanted in inputs
-    }
+    """Of every input of the graph. What is made of a sensitive field shows its nulls only."""
+    names = [*(wanted.name for wanted in inputs), *windows.names]
+    hidden = {field.name for field in contract.fields if field.sensitive} | windows.sensitive
+    return {name: _column(columns[name], name in hidden) for name in names}
 
 
 def quantiles(values: np.ndarray[Any, Any]) -> tuple[float, ...]:

@@ -1,6 +1,6 @@
 """Train, compile and certify one use case's model.
 
-1. read the training and the test period from the lake
+1. read the training and the test period from the lake; with windows, through Spark
 2. fit the features' constants on the training rows, trace the features into a graph
 3. run that graph over the rows: its output, and nothing else, is what XGBoost is trained on
 4. measure on the test period
@@ -26,15 +26,18 @@ from lockstep.compiling import (
 )
 from lockstep.contracts import Contract
 from lockstep.errors import CheckFailed, LakeError, UsageError
+from lockstep.features.declaration import bind
+from lockstep.features.windows import WindowSet
 from lockstep.settings import Settings
 from lockstep.training import fingerprint
 from lockstep.training.dataset import Rows, read_rows
 from lockstep.training.definition import Definition, contract, load_definition
-from lockstep.training.metrics import measure
+from lockstep.training.history import read_windowed
+from lockstep.training.metrics import FALLING, measure
 from lockstep.training.profile import profile, quantiles
 from lockstep.training.progress import Progress, Silent
 
-__all__ = ["Plan", "Trained", "check_gates", "make_plan", "train"]
+__all__ = ["Plan", "Trained", "check_gates", "make_plan", "read_periods", "train"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +48,7 @@ class Plan:
     definition: Definition
     events: Contract
     outcomes: Contract
+    windows: WindowSet
     fingerprint: str
 
 
@@ -72,38 +76,46 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
         definition = dataclasses.replace(definition, trees=trees)
     events = contract(use_case, definition.contract)
     outcomes = contract(use_case, definition.label.contract)
+    windows = bind(
+        definition.windows,
+        events,
+        lambda source: Contract.of_source(use_case, source),
+        outcomes=[(outcomes.source, name) for name in definition.label.fields],
+    )
     try:
-        files = fingerprint.files(settings.lake, definition, events, outcomes)
+        files = fingerprint.files(settings.lake, definition, events, outcomes, windows)
     except LakeError as error:
         raise LakeError(
             error.message,
             left="nothing: no model was trained",
-            next=f"lockstep data {use_case} (brings recorded events into the lake)",
+            next=f"lockstep data {use_case} (brings recorded events into the lake); or, in"
+            f" models/{use_case}/model.py, days that the lake has, and their windows' days",
         ) from None
     found = fingerprint.combine(
         {
             "files": files,
-            "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}),
+            "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}, windows),
             "code": fingerprint.code(use_case),
-            "versions": fingerprint.versions(),
+            "versions": fingerprint.versions(windows),
         }
     )
-    return Plan(use_case, definition, events, outcomes, found)
+    return Plan(use_case, definition, events, outcomes, windows, found)
 
 
 def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> Trained:
     """Do all five steps. Raises ModelRefused when the certificate cannot be given."""
     progress = progress or Silent()
     definition = plan.definition
-    trained_on, tested_on = (
-        read_rows(settings.lake, plan.events, plan.outcomes, definition.label, period, progress)
-        for period in (definition.train, definition.test)
-    )
+    trained_on, tested_on = read_periods(settings, plan, progress)
     progress.start("trace the features")
-    traced = trace(definition.features, definition.fit(trained_on.columns), plan.events)
+    fitted = definition.fit(trained_on.columns)
+    traced = trace(definition.features, fitted, plan.events, plan.windows)
     matrix = traced.reader()
     ready, unseen = matrix.read(trained_on.columns), matrix.read(tested_on.columns)
-    progress.finish(f"{len(traced.names)} features of {len(traced.inputs)} fields")
+    progress.finish(
+        f"{len(traced.names)} features of {len(traced.inputs)} fields"
+        f" and {len(traced.windows)} windows"
+    )
     booster = _fit(definition, ready, trained_on.label, progress)
     score = booster.inplace_predict(unseen, missing=np.nan)
     metrics = measure(definition.parameters["objective"], tested_on.label, score)
@@ -118,12 +130,14 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
         booster=booster,
         validation=tested_on.columns,
         training=_about(plan, traced, trained_on, tested_on, metrics, score),
-        versions=fingerprint.versions(),
+        versions=fingerprint.versions(plan.windows),
         fingerprints={
             "data": fingerprint.combine(
                 {"train": trained_on.fingerprint(), "test": tested_on.fingerprint()}
             ),
-            "settings": fingerprint.settings(definition, {"e": plan.events, "o": plan.outcomes}),
+            "settings": fingerprint.settings(
+                definition, {"e": plan.events, "o": plan.outcomes}, plan.windows
+            ),
             "code": fingerprint.code(plan.use_case),
         },
         answered=progress.advance,
@@ -132,15 +146,39 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     return Trained(compiled, bytes(booster.save_raw("ubj")), plan.fingerprint)
 
 
+def read_periods(settings: Settings, plan: Plan, progress: Progress) -> tuple[Rows, Rows]:
+    """The rows to train on and those to test on, with the values of the plan's windows."""
+    definition, recorded = plan.definition, None
+    if plan.windows:
+        days = [*definition.train.days(), *definition.test.days()]
+        recorded = read_windowed(settings, plan.events, plan.windows, days, progress)
+    train, test = (
+        read_rows(
+            settings.lake,
+            plan.events,
+            plan.outcomes,
+            definition.label,
+            period,
+            progress,
+            windows=plan.windows,
+            recorded=recorded,
+        )
+        for period in (definition.train, definition.test)
+    )
+    return train, test
+
+
 def check_gates(definition: Definition, metrics: Mapping[str, float]) -> None:
-    """Raises CheckFailed naming a metric that is below its gate, or was not measured."""
-    for name, least in definition.gates.items():
+    """Raises CheckFailed naming a metric that misses its gate, or was not measured."""
+    for name, gate in definition.gates.items():
         found = metrics.get(name, float("nan"))
-        if not found >= least:
+        holds = found <= gate if name in FALLING else found >= gate
+        if not holds:
+            side = "above" if name in FALLING else "below"
             raise CheckFailed(
-                f"the model's {name} on the test period is {found}, below its gate of {least}",
+                f"the model's {name} on the test period is {found}, {side} its gate of {gate}",
                 left="nothing: the model was not registered",
-                next="improve the features or the parameters, or lower the gate in model.py",
+                next="improve the features or the parameters, or move the gate in model.py",
             )
 
 
@@ -169,15 +207,17 @@ def _about(
     plan: Plan, traced: Traced, rows: Rows, test: Rows, metrics: dict[str, float], score: Any
 ) -> Training:
     definition = plan.definition
+    binary = definition.parameters["objective"].startswith("binary:")
     return Training(
         trained_from=definition.train.start.isoformat(),
         trained_until=definition.train.until.isoformat(),
         tested_from=definition.test.start.isoformat(),
         tested_until=definition.test.until.isoformat(),
         rows=len(rows),
-        positives=int((rows.label > 0.5).sum()),
+        positives=int((rows.label > 0.5).sum()) if binary else None,
         test_rows=len(test),
-        test_positives=int((test.label > 0.5).sum()),
+        test_positives=int((test.label > 0.5).sum()) if binary else None,
+        labels=() if binary else quantiles(rows.label.astype(np.float64)),
         metrics=metrics,
         parameters={
             **definition.parameters,
@@ -185,6 +225,6 @@ def _about(
             "threads": definition.threads,
             "label": definition.label.meaning,
         },
-        profile=profile(plan.events, traced.inputs, rows.columns),
+        profile=profile(plan.events, traced.inputs, traced.windows, rows.columns),
         scores=quantiles(score.astype(np.float64)),
     )

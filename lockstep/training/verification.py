@@ -1,6 +1,6 @@
 """Run a model's certificate again: here, today, with what lies beside the model.
 
-It imports nothing of models/: contract, fields and test period are in the file's manifest.
+It imports nothing of models/: contract, windows and test period are in the file's manifest.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from lockstep.compiled_model import CompiledModel, open_model
 from lockstep.compiled_model.certificate import Certificate
-from lockstep.compiled_model.golden import golden_columns
+from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.compiled_model.parts import features_part
 from lockstep.contracts import Columns, columns_from_arrow
 from lockstep.errors import LakeError, ModelRefused, UsageError
-from lockstep.lake import read_partition
+from lockstep.lake import partition_files, read_partition, state_files
 from lockstep.registry.locate import Located
+from lockstep.settings import Settings
+from lockstep.training.history import read_windowed, windowed_columns
+from lockstep.training.progress import Progress, Silent
 
 __all__ = ["Verified", "verify"]
 
@@ -36,15 +40,16 @@ class Verified:
 
 
 def verify(
-    lake: str,
+    settings: Settings,
     found: Located,
+    progress: Progress | None = None,
     *,
-    events: Callable[[int], None] = lambda _: None,
-    answered: Callable[[int], None] = lambda _: None,
+    before_spark: Callable[[], None] = lambda: None,
 ) -> Verified:
     """Open the model (which scores its golden vectors), then measure its certificate again.
 
-    Raises ModelRefused naming what does not hold any more.
+    The window values of a model that has windows are computed again too, in Spark; `before_spark`
+    is called where that begins. Raises ModelRefused naming what does not hold any more.
     """
     model = open_model(found.data, digest=found.digest)
     stored = Certificate.from_json(found.certificate) if found.certificate else None
@@ -56,22 +61,18 @@ def verify(
         )
     if found.native is None:
         return Verified(model, stored, None, 0)
+    progress = progress or Silent()
     booster = _booster(found.native)
-    recorded = _recorded(lake, model)
+    recorded = _recorded(settings, model, progress, before_spark)
     # Without a lake the golden events take the recorded ones' place.
-    columns = recorded if recorded is not None else golden_columns(model.manifest)
+    columns = recorded if recorded is not None else _golden(model)
     rows = len(next(iter(columns.values())))
-    certificate = _measure(model, booster, columns, events=events, answered=answered)
+    certificate = _measure(model, booster, columns, progress)
     return Verified(model, stored, certificate, rows if recorded is not None else 0)
 
 
 def _measure(
-    model: CompiledModel,
-    booster: Any,
-    columns: Columns,
-    *,
-    events: Callable[[int], None],
-    answered: Callable[[int], None],
+    model: CompiledModel, booster: Any, columns: Columns, progress: Progress
 ) -> Certificate:
     from lockstep.compiling import rows_to_answer
     from lockstep.compiling.compile import row_sets
@@ -79,16 +80,19 @@ def _measure(
     from lockstep.compiling.parity import certify
     from lockstep.training.fingerprint import versions
 
-    events(rows_to_answer(len(next(iter(columns.values())))))
+    rows = len(next(iter(columns.values())))
+    progress.start("compare with the native model", rows_to_answer(rows))
     sets = row_sets(model, features_part(model), read_forest(booster), booster, columns)
-    return certify(
+    certificate = certify(
         model.digest,
         model.manifest.use_case,
         sets,
         golden_rows=len(model.manifest.golden.margin),
-        versions=versions(),
-        answered=answered,
+        versions=versions(model.windows),
+        answered=progress.advance,
     )
+    progress.finish(certificate.summary())
+    return certificate
 
 
 def _booster(native: bytes) -> Any:
@@ -107,15 +111,30 @@ def _booster(native: bytes) -> Any:
     return booster
 
 
-def _recorded(lake: str, model: CompiledModel) -> Columns | None:
+def _recorded(
+    settings: Settings, model: CompiledModel, progress: Progress, before_spark: Callable[[], None]
+) -> Columns | None:
     """The events of the test period; None when the lake lacks a day of it."""
-    about = model.manifest.training
-    day, until = date.fromisoformat(about.tested_from), date.fromisoformat(about.tested_until)
-    tables = []
-    while day < until:
-        try:
-            tables.append(read_partition(lake, model.contract, day))
-        except LakeError:
-            return None
-        day += timedelta(days=1)
-    return columns_from_arrow(model.contract, pa.concat_tables(tables))
+    about, contract, windows = model.manifest.training, model.contract, model.windows
+    first, until = date.fromisoformat(about.tested_from), date.fromisoformat(about.tested_until)
+    days = [first + timedelta(days=n) for n in range((until - first).days)]
+    try:
+        for day in days:
+            partition_files(settings.lake, contract.source, day)
+        state_files(settings.lake, windows, days)
+        if not windows:
+            tables = [read_partition(settings.lake, contract, day) for day in days]
+            return columns_from_arrow(contract, pa.concat_tables(tables))
+    except LakeError:
+        return None
+    before_spark()
+    table = read_windowed(settings, contract, windows, days, progress)
+    return windowed_columns(contract, windows, table)
+
+
+def _golden(model: CompiledModel) -> Columns:
+    values = golden_windows(model.manifest)
+    windows = {
+        name: np.ascontiguousarray(values[:, at]) for at, name in enumerate(model.window_names)
+    }
+    return golden_columns(model.manifest) | windows

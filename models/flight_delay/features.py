@@ -1,4 +1,4 @@
-"""Row features of a departing flight: what is known when it leaves the gate.
+"""Features of a departing flight: what is known when it leaves the gate, and its windows.
 
 Every operation is exact, so NumPy and the compiled graph agree in every bit.
 """
@@ -20,8 +20,9 @@ from lockstep.features import (
     lookup,
     namespace,
 )
+from models.flight_delay.windows import WINDOWS
 
-__all__ = ["features", "fit"]
+__all__ = ["features", "fit", "row_features"]
 
 _MINUTE = 60_000_000
 _DAY = 86_400_000_000
@@ -43,6 +44,11 @@ def fit(columns: Columns) -> dict[str, Any]:
 
 def features(event: Event, fitted: Mapping[str, Any]) -> dict[str, Array]:
     """Name -> float32 array, in the order of the model's matrix. Null numbers are NaN."""
+    return row_features(event, fitted) | {window.name: event[window.name] for window in WINDOWS}
+
+
+def row_features(event: Event, fitted: Mapping[str, Any]) -> dict[str, Array]:
+    """What the event says by itself."""
     scheduled, departed = event["scheduled_at"], event["departed_at"]
     xp = namespace(scheduled)
     local = local_time(scheduled, Zone.load("America/New_York"))

@@ -10,6 +10,7 @@ import numpy as np
 from lockstep.contracts import Columns
 from lockstep.training import Definition, Label, Period
 from models.flight_delay.features import features, fit
+from models.flight_delay.windows import WINDOWS
 
 __all__ = ["MODEL"]
 
@@ -28,7 +29,9 @@ MODEL = Definition(
         of=_late,
         meaning="arr_delay > 15 minutes",
     ),
-    train=Period(date(2013, 1, 1), date(2013, 10, 1)),
+    windows=WINDOWS,
+    # The windows of 1 January see the day before it, which nobody recorded.
+    train=Period(date(2013, 1, 2), date(2013, 10, 1)),
     test=Period(date(2013, 10, 1), date(2014, 1, 1)),
     parameters={
         "objective": "binary:logistic",
@@ -42,5 +45,5 @@ MODEL = Definition(
         "seed": 2013,
     },
     trees=300,
-    gates={"auc": 0.895},
+    gates={"auc": 0.921},
 )

@@ -11,14 +11,14 @@ from lockstep.compiling.edges import edge_columns
 from lockstep.compiling.estimator import read_forest
 from lockstep.contracts import Columns, model_inputs
 from lockstep.errors import UsageError
-from models.flight_delay.features import features, fit
+from models.flight_delay.features import fit, row_features
 from tests.small_model import columns, departures, small_booster, small_compiled, some
 
 
 def eagerly(raw: Columns, fitted) -> tuple[list[str], np.ndarray]:
     """The features by NumPy alone."""
     event = model_inputs(raw, departures().by_name)
-    found = features(event, fitted)
+    found = row_features(event, fitted)
     for name, column in found.items():
         assert column.dtype == np.float32, name
     return list(found), np.stack(list(found.values()), axis=1)
@@ -40,7 +40,7 @@ def same_bits(
 def test_on_every_departure_of_the_year():
     fitted = fit(some(slice(0, 200_000)))
     names, expected = eagerly(columns(), fitted)
-    traced = trace(features, fitted, departures())
+    traced = trace(row_features, fitted, departures())
     assert list(traced.names) == names
     assert len(expected) == 328_521
     same_bits(traced.reader().read(columns()), expected, names)
@@ -66,7 +66,7 @@ def test_on_edge_events():
 
 
 def test_the_graph_reads_only_what_the_features_use():
-    traced = trace(features, fit(some(slice(0, 1000))), departures())
+    traced = trace(row_features, fit(some(slice(0, 1000))), departures())
     assert not {"event_id", "tailnum", "flight"} & {wanted.name for wanted in traced.inputs}
 
 

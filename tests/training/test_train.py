@@ -31,6 +31,16 @@ def trained(tiny, tmp_path_factory) -> Path:
     return output
 
 
+def settings_of(tiny, **other: str) -> Settings:
+    return Settings(home=tiny.home, **{"lake": tiny.lake, **other})
+
+
+@pytest.fixture
+def java_home(java, monkeypatch) -> None:
+    """Where a Spark of this process finds its Java."""
+    monkeypatch.setenv("JAVA_HOME", java)
+
+
 def test_the_same_training_gives_the_same_bytes(tiny, trained, tmp_path):
     output = tmp_path / "elsewhere" / "again.onnx"
     # Another process, another folder, another order of its hashes.
@@ -54,12 +64,12 @@ def test_what_the_file_says_of_itself(trained):
     model = open_model(trained.read_bytes())
     about = model.manifest.training
     assert model.manifest.use_case == "tiny"
-    assert (about.trained_from, about.trained_until) == ("2013-01-01", "2013-01-12")
+    assert (about.trained_from, about.trained_until) == ("2013-01-02", "2013-01-12")
     assert (about.tested_from, about.tested_until) == ("2013-01-12", "2013-01-17")
     assert about.rows > about.positives > 0
     assert about.metrics["auc"] > 0.8
     assert about.parameters["trees"] == model.manifest.estimator.trees == 12
-    assert set(about.profile) == set(model.input_names)
+    assert set(about.profile) == {*model.input_names, *model.window_names}
     gusts = about.profile["wind_gust"]
     assert 0 < gusts.nulls < 1
     assert list(gusts.quantiles) == sorted(gusts.quantiles)
@@ -77,21 +87,23 @@ def test_nothing_of_the_machine_is_in_the_file(tiny, trained):
 
 
 def test_it_scores(trained):
-    scores = OnnxScorer(open_model(trained.read_bytes())).score(some(slice(0, 500)))
+    model = open_model(trained.read_bytes())
+    scores = OnnxScorer(model).score(some(slice(0, 500)), np.zeros((500, len(model.windows)), "f4"))
     assert np.isfinite(scores.margin).all()
 
 
-def test_its_certificate_can_be_measured_again(tiny, trained):
-    found = locate(Settings(home=tiny.home, lake=tiny.lake), str(trained))
-    verified = verify(tiny.lake, found)
+def test_its_certificate_can_be_measured_again(tiny, trained, java_home):
+    settings = settings_of(tiny)
+    found = locate(settings, str(trained))
+    verified = verify(settings, found)
     assert verified.recorded_events > 3_000
     assert verified.certificate is not None
     assert verified.certificate.rows() > 40_000
     assert verified.stored == Certificate.from_json(certificate_path(trained).read_bytes())
-    without = verify("/no/lake", found)
+    without = verify(settings.model_copy(update={"lake": "/no/lake"}), found)
     assert without.recorded_events == 0
     assert without.certificate is not None
-    alone = verify(tiny.lake, dataclasses.replace(found, native=None, certificate=None))
+    alone = verify(settings, dataclasses.replace(found, native=None, certificate=None))
     assert alone.certificate is alone.stored is None
 
 
@@ -105,20 +117,21 @@ def test_another_native_model_is_noticed(tiny, trained, tmp_path):
         certificate_path(trained).read_bytes(),
         native_path(other).read_bytes(),
     )
+    settings = settings_of(tiny, lake="/no/lake")
     with pytest.raises(ModelRefused, match="margins differ from native"):
-        verify(tiny.lake, found)
+        verify(settings, found)
     with pytest.raises(ModelRefused, match="native model beside it cannot be read"):
-        verify(tiny.lake, dataclasses.replace(found, native=b"nothing"))
+        verify(settings, dataclasses.replace(found, native=b"nothing"))
     with pytest.raises(ModelRefused, match="certificate beside tiny is of digest"):
         verify(
-            tiny.lake,
+            settings,
             dataclasses.replace(found, certificate=certificate_path(other).read_bytes()),
         )
 
 
 def test_a_day_that_the_lake_lacks(tmp_path, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[2])
-    with pytest.raises(LakeError, match="2013-01-01") as refused:
+    with pytest.raises(LakeError, match="2013-01-02") as refused:
         make_plan(Settings(home=tmp_path, lake=str(tmp_path)), "flight_delay")
     assert refused.value.next is not None
     assert "lockstep data flight_delay" in refused.value.next
@@ -126,7 +139,9 @@ def test_a_day_that_the_lake_lacks(tmp_path, monkeypatch):
 
 def test_code_is_what_model_py_imports_and_nothing_else():
     found = fingerprint._imported("models.flight_delay.model")
-    assert set(found) == {"models.flight_delay.features", "models.flight_delay.model"}
+    assert set(found) == {
+        f"models.flight_delay.{name}" for name in ("features", "model", "windows")
+    }
     before = fingerprint.code("flight_delay")
     import models.flight_delay.data  # noqa: F401
 
@@ -134,11 +149,17 @@ def test_code_is_what_model_py_imports_and_nothing_else():
 
 
 def test_gates():
-    check_gates(MODEL, {"auc": 0.9})
-    with pytest.raises(CheckFailed, match=r"auc .* is 0.89, below its gate of 0.895"):
+    check_gates(MODEL, {"auc": 0.93})
+    with pytest.raises(CheckFailed, match=r"auc .* is 0.89, below its gate of 0.921"):
         check_gates(MODEL, {"auc": 0.89})
     with pytest.raises(CheckFailed, match=r"auc .* is nan"):
         check_gates(MODEL, {})
+    errors = dataclasses.replace(MODEL, gates={"rmse": 2.0})
+    check_gates(errors, {"rmse": 1.9})
+    with pytest.raises(CheckFailed, match=r"rmse .* is 2.1, above its gate of 2.0"):
+        check_gates(errors, {"rmse": 2.1})
+    with pytest.raises(CheckFailed, match=r"rmse .* is nan"):
+        check_gates(errors, {})
 
 
 def test_periods_do_not_overlap():
