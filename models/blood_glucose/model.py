@@ -1,0 +1,47 @@
+"""The blood_glucose model: what will glucose be in half an hour?"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from lockstep.contracts import Columns
+from lockstep.training import Definition, Label, Period
+from models.blood_glucose.features import features, fit
+from models.blood_glucose.windows import WINDOWS
+
+__all__ = ["MODEL"]
+
+
+def _after(outcomes: Columns) -> np.ndarray[Any, Any]:
+    return outcomes["after"]
+
+
+MODEL = Definition(
+    contract="reading.v1.json",
+    features=features,
+    fit=fit,
+    windows=WINDOWS,
+    label=Label(
+        contract="outcome.v1.json",
+        fields=("after",),
+        of=_after,
+        meaning="glucose half an hour later, mg/dl",
+    ),
+    # The longest window reaches back seven days, and the recorded days begin on 24 July.
+    train=Period(date(2010, 8, 1), date(2010, 9, 20)),
+    test=Period(date(2010, 9, 20), date(2010, 10, 10)),
+    parameters={
+        "objective": "reg:squarederror",
+        "tree_method": "hist",
+        "max_depth": 3,
+        "learning_rate": 0.05,
+        "min_child_weight": 20,
+        "colsample_bytree": 0.5,
+        "seed": 2010,
+    },
+    trees=200,
+    gates={"rmse": 25.0},
+)
