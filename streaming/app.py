@@ -19,7 +19,6 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings, pipeline = Settings.load(), Pipeline.load(given.use_case)
         settings.url("scorer")  # nothing to wait for when nobody has said where it is
         if given.topic:
-            topics = replace(pipeline.topics, events=given.topic)
-            pipeline = replace(pipeline, topics=topics)
+            pipeline = pipeline.on(given.topic)
         service = ScoringService(settings, pipeline, accept_loss=given.accept_loss)
         if not _wait_for_kafka(service, settings, pipeline):
             return 0

@@ -12,21 +12,27 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from lockstep.contracts import Columns, Contract
 from lockstep.pipeline import Pipeline
+from lockstep.scoring.scorer import Scores
 from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span
 from streaming.dead_letters import DeadLetter
 from streaming.model_refresh import ModelRefresher, Serving
 from streaming.outlet import Outlet, Work
 from streaming.patience import answered, patiently, waits_for
 from streaming.scoring import score_survivors
+from streaming.state import LiveState
 from streaming.status import Status
 from streaming.topics import TopicWatch
+from streaming.windowing import Windowed, refuse, state_at
 
 __all__ = ["Intake"]
 
@@ -59,6 +65,8 @@ class Intake:
         self._models, self._outlet, self._status = models, outlet, status
         self._watch = watch
         self._give_up, self._fail, self._accept_loss = give_up, fail, accept_loss
+        self._horizon = models.horizon
+        self._state: LiveState | None = None
         self._position: dict[int, int] = {}
         """Partition -> the ledger's next offset once everything handed over is written."""
         self._consumer = Consumer(
@@ -95,6 +103,7 @@ class Intake:
                 if serving is None:
                     self._wait_for_model(stop)
                     continue
+                self._take_over(serving.state)
                 messages = self._consumer.consume(self._limits.max_batch, wait_s)
                 if failure := self._outlet.failure or self._watch.failure:
                     raise failure
@@ -108,7 +117,15 @@ class Intake:
             self._fail()
             raise
         finally:
+            self._take_over(None)
             self._consumer.close()
+
+    def _take_over(self, state: LiveState | None) -> None:
+        """Go on with the state of the model that serves now; the former one's reader closes."""
+        if state is not self._state:
+            if self._state is not None:
+                self._state.close()
+            self._state = state
 
     def _score(self, messages: list[Message], serving: Serving) -> None:
         taken_at = time.perf_counter()
@@ -116,30 +133,60 @@ class Intake:
         if not spans:
             return
         decoded = serving.decoder.decode([message.value() for message in good])
-        survivors = score_survivors(serving.scorer, decoded.columns, len(decoded.kept))
+        messages = [good[position] for position in decoded.kept]
         dead = [DeadLetter(good[position], why) for position, why in decoded.rejected.items()]
-        dead += [DeadLetter(good[decoded.kept[row]], why) for row, why in survivors.poison.items()]
+        columns, windowed = decoded.columns, None
+        if serving.state is not None:
+            refused, windowed = self._window(serving, messages, columns)
+            dead += [DeadLetter(messages[row], why) for row, why in refused.items()]
+            kept = np.array([row for row in range(len(messages)) if row not in refused], np.int64)
+            messages = [messages[row] for row in kept.tolist()]
+            columns = {name: column[kept] for name, column in columns.items()}
+        survivors = score_survivors(
+            partial(_answer, serving, columns, windowed), len(messages), serving.scorer
+        )
+        dead += [DeadLetter(messages[row], why) for row, why in survivors.poison.items()]
         rows = survivors.rows
-        kept = [good[decoded.kept[row]] for row in rows.tolist()]
-        columns = decoded.columns
-        entity = columns[serving.entity][rows].tolist() if serving.entity else [""] * len(rows)
+        kept_messages = [messages[row] for row in rows.tolist()]
         batch = MicroBatch(
             spans=spans,
-            ids=columns[serving.id][rows].tolist(),
-            event_time=columns[serving.time][rows],
-            entity=entity,
+            ids=columns[serving.contract.id][rows].tolist(),
+            event_time=columns[serving.contract.time][rows],
+            entity=_entity(serving.contract, columns, rows),
             score=survivors.score,
             margin=survivors.margin,
-            partitions=np.fromiter((m.partition() for m in kept), np.int32, len(kept)),
-            offsets=np.fromiter((m.offset() for m in kept), np.int64, len(kept)),
+            windows=survivors.windows if windowed else None,
+            cut=windowed.cut if windowed else None,
+            incomplete=windowed.incomplete[rows] if windowed else None,
+            partitions=np.fromiter((m.partition() for m in kept_messages), np.int32, len(rows)),
+            offsets=np.fromiter((m.offset() for m in kept_messages), np.int64, len(rows)),
             approval=serving.approval,
         )
         self._outlet.put(Work(batch, serving, dead, taken_at))
         self._position.update({span.partition: span.next for span in spans})
 
+    def _window(
+        self, serving: Serving, messages: list[Message], columns: Columns
+    ) -> tuple[dict[int, str], Windowed | None]:
+        """Which rows cannot be scored, and the state for the others, in their order."""
+        state, contract = serving.state, serving.contract
+        assert state is not None  # noqa: S101 - the caller looked
+        available_at = np.fromiter((m.timestamp()[1] for m in messages), np.int64, len(messages))
+        available_at *= 1000
+        refused = refuse(state, contract, self._limits, columns, available_at)
+        rows = np.array([row for row in range(len(messages)) if row not in refused], np.int64)
+        if not len(rows):
+            return refused, None
+        times = columns[contract.time][rows]
+        windowed, gone = state_at(state, times, self._limits, self._status, self._give_up)
+        self._horizon.evict(state)
+        refused.update((int(rows[row]), why) for row, why in gone.items())
+        keep = np.array([row not in gone for row in range(len(rows))], np.bool_)
+        return refused, replace(windowed, incomplete=windowed.incomplete[keep])
+
     def _spans(self, messages: list[Message]) -> tuple[list[Span], list[Message]]:
         """Which stretch of which partition these records are, and the records themselves."""
-        last: dict[int, int] = {}
+        last: dict[int, Message] = {}
         good = []
         for message in messages:
             error = message.error()
@@ -148,13 +195,14 @@ class Intake:
                 continue
             # Below the position: read again after a seek, and handed over before.
             if message.offset() >= self._position.get(message.partition(), math.inf):
-                last[message.partition()] = message.offset()
+                last[message.partition()] = message
                 good.append(message)
         # Offsets need not be contiguous: transactions and compaction leave gaps.
         spans = [
-            Span(partition, self._position[partition], offset + 1, self._outlet.epochs[partition])
-            for partition, offset in last.items()
+            Span(number, self._position[number], newest.offset() + 1, self._outlet.epochs[number])
+            for number, newest in last.items()
         ]
+        self._horizon.passed({n: newest.timestamp()[1] * 1000 for n, newest in last.items()})
         return spans, good
 
     def _wait_for_model(self, stop: threading.Event) -> None:
@@ -184,11 +232,23 @@ class Intake:
         for claim in claims:
             self._outlet.epochs[claim.partition] = claim.epoch
             self._position[claim.partition] = claim.next_offset
+        self._fold_for({claim.partition: claim.next_offset for claim in claims})
         consumer.incremental_assign(
             [TopicPartition(self._topic, c.partition, c.next_offset) for c in claims]
         )
         log.info("assigned %s", [(c.partition, c.next_offset, c.epoch) for c in claims])
         self._partitions_changed()
+
+    def _fold_for(self, offsets: dict[int, int]) -> None:
+        """State for what waits in newly assigned partitions, before the first of it is scored."""
+        pending = patiently(
+            lambda: self._horizon.look(offsets), "kafka", self._status, self._give_up
+        )
+        self._horizon.passed(pending)
+        serving = self._models.serving
+        if serving and serving.state and self._horizon.time is not None:
+            oldest, state = self._horizon.time, serving.state
+            patiently(lambda: state.serve_from(oldest), "kafka", self._status, self._give_up)
 
     def _claim(self, consumer: Consumer, numbers: list[int]) -> list[Claim]:
         accept_loss = self._accept_loss
@@ -224,6 +284,7 @@ class Intake:
         for partition in partitions:
             self._outlet.epochs.pop(partition.partition, None)
             self._position.pop(partition.partition, None)
+            self._horizon.drop(partition.partition)
         consumer.incremental_unassign(partitions)
         log.info("gave up %s", sorted(partition.partition for partition in partitions))
         self._partitions_changed()
@@ -252,3 +313,21 @@ class Intake:
         if not waits_for(KafkaException(error)):
             raise KafkaException(error)
         self._status.fail("kafka", f"waiting: {error.str()}")
+
+
+def _answer(
+    serving: Serving, columns: Columns, windowed: Windowed | None, rows: Any
+) -> tuple[Scores, Any]:
+    """Scores and window values of some rows."""
+    whole = len(rows) == len(columns[serving.contract.id])
+    part = columns if whole else {name: column[rows] for name, column in columns.items()}
+    if windowed is None:
+        return serving.scorer.score(part), np.empty((len(rows), 0), np.float32)
+    windows = windowed.values(part, part[serving.contract.time])
+    return serving.scorer.score(part, windows), windows
+
+
+def _entity(contract: Contract, columns: Columns, rows: Any) -> list[str]:
+    if contract.entity is None:
+        return [""] * len(rows)
+    return list(columns[contract.entity][rows].tolist())

@@ -12,14 +12,17 @@ import threading
 from contextlib import closing
 from dataclasses import dataclass
 
-from lockstep.contracts import EventDecoder
-from lockstep.errors import ModelRefused
+from lockstep.contracts import Contract, EventDecoder
+from lockstep.errors import ModelRefused, Terminal
+from lockstep.features.windows import WindowSet
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model, current
 from lockstep.scoring import OnnxScorer, Scorer
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
+from streaming.horizon import Horizon
 from streaming.patience import answered, patiently, waits_for
+from streaming.state import LiveState
 from streaming.status import Status
 
 __all__ = ["ModelRefresher", "Serving"]
@@ -38,9 +41,9 @@ class Serving:
     digest: str
     scorer: Scorer
     decoder: EventDecoder
-    entity: str | None
-    id: str
-    time: str
+    contract: Contract
+    state: LiveState | None
+    """What its windows see; None for a model without windows."""
 
 
 class ModelRefresher:
@@ -50,8 +53,8 @@ class ModelRefresher:
         self._settings, self._pipeline, self._status = settings, pipeline, status
         self._stop, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="model-refresh", daemon=True)
-        self._sequence: int | None = None
         self.serving: Serving | None = None
+        self.horizon = Horizon(settings.kafka, pipeline)
 
     def open(self, give_up: threading.Event) -> None:
         """Open the approved model. Raises ModelRefused when it does not fit; waits for services."""
@@ -98,24 +101,18 @@ class ModelRefresher:
             if self.serving and newest and newest.sequence == self.serving.approval:
                 return
             approval, model = approved_model(self._settings, use_case, connection)
-        if model.window_names:
-            raise ModelRefused(
-                f"windows: digest {approval.digest[:12]} reads window features"
-                f" ({', '.join(model.window_names[:3])}), which this worker does not compute",
-                next=f"lockstep approve {use_case} a version without windows",
-            )
-        contract = model.contract
         scorer = OnnxScorer(model)
         scorer.warm()
+        # Before it takes over: its state may take long to fold, and the former one serves on.
+        state = self._state_for(model.windows)
         self.serving = Serving(
             approval=approval.sequence,
             version=approval.model_version,
             digest=approval.digest,
             scorer=scorer,
-            decoder=EventDecoder(contract, max_bytes=self._pipeline.stream.max_value_bytes),
-            entity=contract.entity,
-            id=contract.id,
-            time=contract.time,
+            decoder=EventDecoder(model.contract, max_bytes=self._pipeline.stream.max_value_bytes),
+            contract=model.contract,
+            state=state,
         )
         self._status.serving = {
             "approval": approval.sequence,
@@ -123,3 +120,32 @@ class ModelRefresher:
             "model_digest": approval.digest,
         }
         log.info("serving version %s, digest %s", approval.model_version, approval.digest)
+
+    def _state_for(self, windows: WindowSet) -> LiveState | None:
+        """The state of these windows: the one that serves if they are the same, else a new one.
+
+        Raises ModelRefused when a state topic cannot keep what a window promises.
+        """
+        if not windows:
+            self._status.hold("windows")
+            return None
+        serving = self.serving
+        if serving and serving.state and serving.state.windows.fingerprint == windows.fingerprint:
+            return serving.state
+        # Only the first state is a condition: while a later one folds, another serves.
+        status = Status(self._pipeline.use_case) if serving else self._status
+        state = LiveState(self._settings.kafka, self._pipeline, windows, status)
+        try:
+            state.open()
+            if self.horizon.time is not None:
+                state.serve_from(self.horizon.time)
+        except Terminal as error:
+            state.close()
+            raise ModelRefused(
+                f"windows: {error.message}", left=error.left, next=error.next
+            ) from None
+        except BaseException:
+            state.close()
+            raise
+        state.report_to(self._status)
+        return state

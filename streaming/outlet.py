@@ -235,6 +235,8 @@ class Outlet:
         self._unacknowledged += 1
         self._status.events.inc(len(batch.ids) + len(work.dead))
         self._status.scored.inc(len(batch.ids))
+        if batch.incomplete is not None:
+            self._status.incomplete.inc(int(batch.incomplete.sum()))
         self._status.dead.inc(len(work.dead))
 
     def _committed(self, batch: MicroBatch) -> int:
@@ -310,6 +312,8 @@ class Outlet:
             event_time=batch.event_time[keep],
             score=batch.score[keep],
             margin=batch.margin[keep],
+            windows=batch.windows[keep] if batch.windows is not None else None,
+            incomplete=batch.incomplete[keep] if batch.incomplete is not None else None,
             partitions=batch.partitions[keep],
             offsets=batch.offsets[keep],
         )

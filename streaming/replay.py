@@ -1,19 +1,22 @@
 """Recorded events, out of the lake and onto Kafka, in the order in which they became readable.
 
 A record's timestamp is the recorded time, so that a replay years later reads as it did then.
+
+Where the approved model has windows, their state goes along: from the first day that a window
+may see, and each state event is acknowledged before an event that may see it is sent. That is
+what happens by itself when events are sent as they happen.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-import numpy as np
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAlreadyExistsError
 from rich.console import Console
@@ -21,35 +24,24 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lockstep.contracts import Contract, to_json
 from lockstep.errors import Terminal, Unreachable
+from lockstep.features.windows import WindowSet
 from lockstep.lake import read_partition
 from lockstep.pipeline import Pipeline
+from lockstep.registry.approved import approved_model
 from lockstep.settings import Settings
-from streaming.codec import ScoredEvent
+from lockstep.warehouse.connect import connect
+from streaming.answers import Answers, Sent, await_answers, ends
 
-__all__ = ["Answers", "Replay", "Sent", "ensure_topic", "replay"]
-
-_SILENCE_S = 60.0
-"""Give up when no answer has come for so long."""
-
-
-@dataclass(frozen=True)
-class Sent:
-    """Events on their way: when each was sent (ms since 1970), and where answers begin."""
-
-    at_ms: dict[str, float]
-    seconds: float
-    answers_from: dict[int, int]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Latency is from send() to the timestamp that the broker gave the scored event."""
-
-    answered: int
-    seconds: float
-    """From the first event sent to the last one answered."""
-    p50_ms: float
-    p99_ms: float
+__all__ = [
+    "Recorded",
+    "Replay",
+    "ensure_topic",
+    "progress_bar",
+    "recorded",
+    "replay",
+    "send",
+    "ship",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +52,9 @@ class Replay:
     first: date
     last: date
     sent: int
+    """Events of the days that were asked for."""
+    before: int
+    """Events of earlier days, which windows may see."""
     sending_s: float
     answers: Answers | None
 
@@ -69,7 +64,8 @@ class Replay:
     def text(self) -> str:
         lines = [
             f"sent {self.sent:,} events of {self.first} to {self.last} to {self.topic}"
-            f" in {self.sending_s:.1f} s ({self.sent / self.sending_s:,.0f} events/s)"
+            f" in {self.sending_s:.1f} s"
+            + (f", with {self.before:,} earlier ones that windows see" if self.before else "")
         ]
         if self.answers:
             a = self.answers
@@ -81,6 +77,18 @@ class Replay:
         return "\n".join(lines)
 
 
+class Recorded(NamedTuple):
+    """A record as it was; they sort by when they became readable. Times in microseconds."""
+
+    available_at: int
+    scored: bool
+    key: str
+    value: bytes
+    topic: str
+    time: int
+    asked_for: bool
+
+
 def replay(
     settings: Settings,
     pipeline: Pipeline,
@@ -89,55 +97,125 @@ def replay(
     *,
     rate: float | None = None,
     topic: str | None = None,
+    backlog: bool = False,
     wait: bool = True,
     progress: bool = False,
 ) -> Replay:
-    """Send the days `first` to `last`, at most `rate` events a second, and time the answers.
+    """Send the days `first` to `last`, at most `rate` of their events a second; time the answers.
 
-    A topic that does not exist is created. Raises LakeError for a missing day, Unreachable
-    when Kafka does not answer, Terminal when answers stop coming.
+    Topics that do not exist are created. `backlog` sends everything at once, without waiting
+    for acknowledgements in between: for topics that no worker reads until it is done.
+    Raises LakeError for a missing day, Unreachable when Kafka does not answer, Terminal when
+    answers stop coming, ModelRefused when no model is approved.
     """
-    topic = topic or pipeline.topics.events
-    contract = Contract.of_source(pipeline.use_case, pipeline.lake_table)
-    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-    events = [event for day in days for event in _events(settings.lake, contract, day)]
-    bar = Progress(
+    pipeline = pipeline.on(topic) if topic else pipeline
+    with closing(connect(settings, "scorer", pipeline.use_case)) as connection:
+        _, model = approved_model(settings, pipeline.use_case, connection)
+    with progress_bar(progress) as bar:
+        sent, before = send(
+            settings, pipeline, model.windows, first, last, rate=rate, backlog=backlog, bar=bar
+        )
+        answers = None
+        if wait and not backlog:
+            answers = _reached(
+                settings.kafka, lambda: await_answers(settings.kafka, pipeline, sent, bar)
+            )
+    return Replay(
+        pipeline.topics.events, first, last, len(sent.at_ms), before, sent.seconds, answers
+    )
+
+
+def progress_bar(shown: bool) -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         console=Console(stderr=True),
-        disable=not progress,
+        disable=not shown,
     )
+
+
+def send(
+    settings: Settings,
+    pipeline: Pipeline,
+    windows: WindowSet,
+    first: date,
+    last: date,
+    *,
+    rate: float | None,
+    backlog: bool,
+    bar: Progress,
+) -> tuple[Sent, int]:
+    """Send recorded events; what was asked for, and how many earlier ones went before."""
+    records = recorded(settings.lake, pipeline, windows, first, last)
+    before = sum(1 for record in records if record.scored and not record.asked_for)
+    sent = ship(settings.kafka, pipeline, windows, records, rate=rate, backlog=backlog, bar=bar)
+    return sent, before
+
+
+def ship(
+    kafka: str,
+    pipeline: Pipeline,
+    windows: WindowSet,
+    records: Sequence[Recorded],
+    *,
+    rate: float | None,
+    backlog: bool,
+    bar: Progress,
+) -> Sent:
+    """Send records in their order, into topics that are created where they do not exist."""
+
+    def go() -> Sent:
+        for topic in sorted({pipeline.topics.events, *(r.topic for r in records)}):
+            ensure_topic(kafka, topic, pipeline.topics.partitions, pipeline.stream.timestamps)
+        answers_from = ends(kafka, pipeline.topics.scored)
+        return _send(kafka, windows, records, rate, backlog, answers_from, bar)
+
+    sent: Sent = _reached(kafka, go)
+    return sent
+
+
+def _reached(kafka: str, action: Callable[[], Any]) -> Any:
     try:
-        with bar:
-            ensure_topic(settings.kafka, topic, pipeline.topics.partitions)
-            sent = _send(settings.kafka, pipeline, topic, events, rate, bar)
-            answers = _answers(settings.kafka, pipeline, sent, bar) if wait else None
+        return action()
     except (KafkaTimeoutError, KafkaConnectionError) as error:
         raise Unreachable(
-            f"Kafka at {settings.kafka} does not answer: {error}",
+            f"Kafka at {kafka} does not answer: {error}",
             left="what was sent before is in the topic",
             next="lockstep status (lockstep up starts the local one)",
         ) from None
-    return Replay(topic, first, last, len(events), sent.seconds, answers)
 
 
-def _events(lake: str, contract: Contract, day: date) -> list[tuple[int, str, bytes]]:
-    """(time in microseconds, id, JSON) of one day, in order of time and id."""
-    table = read_partition(lake, contract, day).sort_by(
-        [(contract.time, "ascending"), (contract.id, "ascending")]
-    )
-    times = table[contract.time].cast("int64").to_pylist()
-    return list(zip(times, table[contract.id].to_pylist(), to_json(contract, table), strict=True))
+def recorded(
+    lake: str, pipeline: Pipeline, windows: WindowSet, first: date, last: date
+) -> list[Recorded]:
+    """Everything that is to be sent, in the order in which it became readable."""
+    asked_for = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    found: list[Recorded] = []
+    for source in sorted({pipeline.lake_table, *windows.sources}):
+        scored = source == pipeline.lake_table
+        days = set(windows.days(source, first, last)) | (set(asked_for) if scored else set())
+        contract = windows.contracts.get(source) or Contract.of_source(pipeline.use_case, source)
+        for day in sorted(days):
+            table = read_partition(lake, contract, day)
+            times = table[contract.time].cast("int64").to_pylist()
+            ids, values = table[contract.id].to_pylist(), to_json(contract, table)
+            topic, asked = pipeline.topic_of(source), day in asked_for
+            found += [
+                Recorded(at, scored, key, value, topic, at, asked)
+                for at, key, value in zip(times, ids, values, strict=True)
+            ]
+    return sorted(found)
 
 
-def ensure_topic(kafka: str, topic: str, partitions: int) -> None:
+def ensure_topic(kafka: str, topic: str, partitions: int, timestamps: str) -> None:
     """Create a topic of one replica unless it exists."""
     admin = KafkaAdminClient(bootstrap_servers=kafka, bootstrap_timeout_ms=5000)
     try:
         if topic not in admin.list_topics():
-            admin.create_topics([NewTopic(topic, partitions, 1)])
+            config = {"message.timestamp.type": timestamps}
+            admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
     except TopicAlreadyExistsError:
         pass
     finally:
@@ -146,106 +224,59 @@ def ensure_topic(kafka: str, topic: str, partitions: int) -> None:
 
 def _send(
     kafka: str,
-    pipeline: Pipeline,
-    topic: str,
-    events: list[tuple[int, str, bytes]],
+    windows: WindowSet,
+    records: Sequence[Recorded],
     rate: float | None,
+    backlog: bool,
+    answers_from: dict[int, int],
     bar: Progress,
 ) -> Sent:
-    answers_from = _ends(kafka, pipeline.topics.scored)
-    task = bar.add_task("sending", total=len(events))
+    task = bar.add_task("sending", total=len(records))
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=2, batch_size=1 << 18)
     refused: list[BaseException] = []
-    at_ms = {}
+    at_ms: dict[str, float] = {}
+    unacknowledged_from: int | None = None
     begin = time.time()
     try:
-        for number, (at_us, key, value) in enumerate(_paced(events, rate)):
-            at_ms[key] = time.time() * 1000
-            producer.send(topic, value, key.encode(), timestamp_ms=at_us // 1000).add_errback(
-                refused.append
-            )
+        for number, record in enumerate(_paced(records, rate)):
+            if record.scored and not backlog and unacknowledged_from is not None:
+                sees = max((windows.as_of(w, record.time) for w in windows.windows), default=None)
+                if sees is not None and unacknowledged_from < sees:
+                    producer.flush()
+                    unacknowledged_from = None
+            if record.asked_for and record.scored:
+                at_ms[record.key] = time.time() * 1000
+            producer.send(
+                record.topic,
+                record.value,
+                record.key.encode(),
+                timestamp_ms=record.available_at // 1000,
+            ).add_errback(refused.append)
+            if unacknowledged_from is None or record.time < unacknowledged_from:
+                unacknowledged_from = record.time
             if number % 500 == 0:
                 bar.update(task, completed=number)
         producer.flush()
-        bar.update(task, completed=len(events))
+        bar.update(task, completed=len(records))
     finally:
         producer.close()
     if refused:
         raise Terminal(
-            f"Kafka refused {len(refused)} of {len(events)} events: {refused[0]}",
-            left="the others are in the topic",
-            next=f"correct the rights or limits of {topic}, then replay again",
+            f"Kafka refused {len(refused)} of {len(records)} events: {refused[0]}",
+            left="the others are in their topics",
+            next="correct the topics' rights or limits, then replay again into fresh topics",
         )
     return Sent(at_ms, time.time() - begin, answers_from)
 
 
-def _paced(
-    events: list[tuple[int, str, bytes]], rate: float | None
-) -> Iterator[tuple[int, str, bytes]]:
-    begin = time.perf_counter()
-    for number, event in enumerate(events):
-        if rate:
-            ahead = number / rate - (time.perf_counter() - begin)
+def _paced(records: Sequence[Recorded], rate: float | None) -> Iterator[Recorded]:
+    """The records, those that were asked for at `rate`, earlier ones and state at once."""
+    begin, paced = 0.0, 0
+    for record in records:
+        if rate and record.asked_for and record.scored:
+            begin = begin or time.perf_counter()
+            ahead = paced / rate - (time.perf_counter() - begin)
             if ahead > 0:
                 time.sleep(ahead)
-        yield event
-
-
-def _answers(kafka: str, pipeline: Pipeline, sent: Sent, bar: Progress) -> Answers:
-    scored = pipeline.topics.scored
-    task = bar.add_task("answered", total=len(sent.at_ms))
-    decode = msgspec.json.Decoder(ScoredEvent).decode
-    consumer = _reader(kafka)
-    consumer.assign([TopicPartition(scored, number) for number in sent.answers_from])
-    for number, offset in sent.answers_from.items():
-        consumer.seek(TopicPartition(scored, number), offset)
-    latency: dict[str, float] = {}
-    last_ms, heard = 0.0, time.monotonic()
-    try:
-        while len(latency) < len(sent.at_ms):
-            for records in consumer.poll(timeout_ms=200, max_records=5000).values():
-                for record in records:
-                    name = decode(record.value).event_id
-                    if name in sent.at_ms and name not in latency:
-                        latency[name] = record.timestamp - sent.at_ms[name]
-                        last_ms, heard = max(last_ms, record.timestamp), time.monotonic()
-            bar.update(task, completed=len(latency))
-            if time.monotonic() - heard > _SILENCE_S:
-                raise Terminal(
-                    f"{len(sent.at_ms) - len(latency):,} of {len(sent.at_ms):,} events have no"
-                    f" answer in {scored}, and none came for {_SILENCE_S:.0f} s",
-                    left="the events are in their topic; a worker will answer them",
-                    next=f"lockstep stream {pipeline.use_case}, or look at its /health page",
-                )
-    finally:
-        consumer.close()
-    times = np.array(list(latency.values()))
-    first_ms = min(sent.at_ms.values())
-    return Answers(
-        answered=len(latency),
-        seconds=max((last_ms - first_ms) / 1000, 0.001),
-        p50_ms=float(np.percentile(times, 50)),
-        p99_ms=float(np.percentile(times, 99)),
-    )
-
-
-def _ends(kafka: str, topic: str) -> dict[int, int]:
-    consumer = _reader(kafka)
-    try:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise Terminal(
-                f"topic {topic} does not exist on {kafka}",
-                next="lockstep up (creates the topics of every pipeline.toml), or create it",
-            )
-        ends = consumer.end_offsets([TopicPartition(topic, number) for number in numbers])
-        return {partition.partition: offset for partition, offset in ends.items()}
-    finally:
-        consumer.close()
-
-
-def _reader(kafka: str) -> KafkaConsumer:
-    # Checking CRCs in Python costs eight times the rest of reading a record.
-    return KafkaConsumer(
-        bootstrap_servers=kafka, enable_auto_commit=False, check_crcs=False, fetch_max_wait_ms=50
-    )
+            paced += 1
+        yield record

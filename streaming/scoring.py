@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lockstep.contracts import Columns
 from lockstep.errors import Terminal
 from lockstep.scoring import Scorer
+from lockstep.scoring.scorer import Scores
 
-__all__ = ["Survivors", "score_survivors"]
+__all__ = ["Answer", "Survivors", "score_survivors"]
+
+
+Answer = Callable[[Any], tuple[Scores, Any]]
+"""Row numbers -> their scores and window values, float32[rows, windows]."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +26,11 @@ class Survivors:
     rows: Any
     score: Any
     margin: Any
+    windows: Any
     poison: dict[int, str]
 
 
-def score_survivors(scorer: Scorer, columns: Columns, rows: int) -> Survivors:
+def score_survivors(answer: Answer, rows: int, scorer: Scorer) -> Survivors:
     """Score `rows` rows, finding those that cannot be scored by bisection.
 
     Raises Terminal when the model no longer scores even what it carries in itself.
@@ -33,9 +39,8 @@ def score_survivors(scorer: Scorer, columns: Columns, rows: int) -> Survivors:
     poison: dict[int, str] = {}
 
     def attempt(span: Any) -> None:
-        part = columns if len(span) == rows else {n: c[span] for n, c in columns.items()}
         try:
-            scores = scorer.score(part)
+            scores, windows = answer(span)
             if not (np.isfinite(scores.margin).all() and np.isfinite(scores.score).all()):
                 raise ValueError("the model's answer is not a finite number")
         except MemoryError:
@@ -48,7 +53,7 @@ def score_survivors(scorer: Scorer, columns: Columns, rows: int) -> Survivors:
             attempt(span[:middle])
             attempt(span[middle:])
         else:
-            kept.append((span, scores.score, scores.margin))
+            kept.append((span, scores.score, scores.margin, windows))
 
     if rows:
         attempt(np.arange(rows))
@@ -56,9 +61,9 @@ def score_survivors(scorer: Scorer, columns: Columns, rows: int) -> Survivors:
         if rows:
             _require_sound(scorer, poison)
         empty = np.empty(0, np.float32)
-        return Survivors(np.empty(0, np.int64), empty, empty, poison)
-    spans, scores, margins = zip(*kept, strict=True)
-    return Survivors(np.concatenate(spans), np.concatenate(scores), np.concatenate(margins), poison)
+        return Survivors(np.empty(0, np.int64), empty, empty, np.empty((0, 0), np.float32), poison)
+    spans, scores, margins, windows = map(np.concatenate, zip(*kept, strict=True))
+    return Survivors(spans, scores, margins, windows, poison)
 
 
 def _require_sound(scorer: Scorer, poison: dict[int, str]) -> None:

@@ -41,6 +41,30 @@ class Status:
         self.dead = Counter(
             "lockstep_dead_letters", "Events sent to the dead letters", registry=self.registry
         )
+        self.incomplete = Counter(
+            "lockstep_incomplete",
+            "Events scored without all of their windows' state",
+            registry=self.registry,
+        )
+        self.state_events = Counter(
+            "lockstep_state_events", "State events folded", registry=self.registry
+        )
+        self.state_late = Counter(
+            "lockstep_state_late",
+            "State events that came late and count in no window",
+            registry=self.registry,
+        )
+        self.state_refused = Counter(
+            "lockstep_state_refused",
+            "State records that break their contract or their clock",
+            registry=self.registry,
+        )
+        self.state_cells = Gauge(
+            "lockstep_state_cells", "Buckets of window state in memory", registry=self.registry
+        )
+        self.state_keys = Gauge(
+            "lockstep_state_keys", "Keys with window state in memory", registry=self.registry
+        )
         self.waits = Counter(
             "lockstep_dependency_faults",
             "Times a dependency did not answer",

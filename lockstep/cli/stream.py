@@ -54,6 +54,7 @@ def stream(use_case: str, topic: str | None, port: int, accept_loss: bool) -> No
 @click.option("--rate", default="max", show_default=True, help="Events a second, or max.")
 @click.option("--topic", help="Send to this topic instead of the pipeline's.")
 @click.option("--wait/--no-wait", default=True, help="Wait for the answers and time them.")
+@click.option("--backlog", is_flag=True, help="All at once, for a worker that is not running yet.")
 @json_option
 def replay(
     use_case: str,
@@ -62,9 +63,10 @@ def replay(
     rate: str,
     topic: str | None,
     wait: bool,
+    backlog: bool,
     as_json: bool,
 ) -> None:
-    """Send recorded events from the lake to Kafka, in order, and time the answers."""
+    """Send recorded events and the state that they see to Kafka, in order; time the answers."""
     if rate != "max" and not (rate.replace(".", "", 1).isdigit() and float(rate) > 0):
         raise UsageError(f"--rate is {rate!r}, not a positive number or max")
     result = _streaming("replay").replay(
@@ -74,6 +76,7 @@ def replay(
         last.date(),
         rate=None if rate == "max" else float(rate),
         topic=topic,
+        backlog=backlog,
         wait=wait,
         progress=sys.stderr.isatty() or not as_json,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,30 @@ from lockstep.settings import Settings
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from tests import small_model
+from tests.streaming import windowed
 from tests.streaming.deployment import Deployment, environment_of
 
 EVENTS = list[tuple[str, bytes]]
 
 
-def approve(settings: Settings, trees: int) -> str:
+def approve(
+    settings: Settings, trees: int, use_case: str = "flight_delay", *, windows: bool = False
+) -> str:
     """Register the model of so many trees and approve it; returns its digest."""
-    compiled = small_model.small_compiled(trees)
+    if windows:
+        compiled = small_model.windowed_compiled(trees, use_case)
+        native = small_model.windowed_booster(trees)
+    else:
+        compiled = small_model.small_compiled(trees, use_case)
+        native = small_model.small_booster(trees)
     registered = register(
         settings,
         compiled.model,
         compiled.certificate,
-        native=bytes(small_model.small_booster(trees).save_raw()),
-        fingerprint=f"{trees} trees",
+        native=bytes(native.save_raw()),
+        fingerprint=f"{trees} trees, windows: {windows}",
     )
-    with closing(connect(settings, "releaser", "flight_delay")) as connection:
+    with closing(connect(settings, "releaser", use_case)) as connection:
         approvals.append(
             connection,
             after=approvals.current(connection),
@@ -93,6 +102,41 @@ def deployment(approved: Settings, tmp_path: Path) -> Iterator[Deployment]:
     made = Deployment(approved, environment_of(approved), tmp_path)
     yield made
     made.stop()
+
+
+@pytest.fixture(scope="session")
+def windowed_approved(stack_settings: Settings) -> Settings:
+    """Settings whose warehouse has a use case with an approved model that has windows."""
+    migrate.upgrade(stack_settings, windowed.USE_CASE)
+    approve(stack_settings, 20, windowed.USE_CASE, windows=True)
+    return stack_settings
+
+
+@pytest.fixture
+def windowed_deployment(windowed_approved: Settings, tmp_path: Path) -> Iterator[Deployment]:
+    environment = environment_of(windowed_approved)
+    made = Deployment(windowed_approved, environment, tmp_path, windowed.USE_CASE)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def approve_windows(windowed_approved: Settings) -> Iterator[Callable[[bool], str]]:
+    """Approves a model with windows, or without; the usual one is approved again afterwards."""
+
+    def approved_now(windows: bool) -> str:
+        return approve(windowed_approved, 20, windowed.USE_CASE, windows=windows)
+
+    yield approved_now
+    approved_now(True)
+
+
+@pytest.fixture(scope="session")
+def january(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A lake with the flights of the first weeks of January."""
+    return windowed.write_lake(
+        tmp_path_factory.mktemp("january"), date(2013, 1, 1), date(2013, 1, 20)
+    )
 
 
 @pytest.fixture(scope="session")

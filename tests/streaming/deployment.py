@@ -21,6 +21,7 @@ import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
 
@@ -49,7 +50,7 @@ class Worker:
         self.log = deployment.folder / f"worker-{uuid.uuid4().hex[:6]}.log"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", main, "flight_delay", "--port", str(self.port), *flags],
+                [sys.executable, "-m", main, deployment.use_case, "--port", str(self.port), *flags],
                 cwd=deployment.folder,
                 env=deployment.environment,
                 stdout=output,
@@ -99,22 +100,35 @@ class Worker:
 class Deployment:
     """Topics of its own, and a folder with nothing of models/ but pipeline.toml."""
 
-    def __init__(self, settings: Settings, environment: dict[str, str], folder: Path) -> None:
-        self.settings, self.folder = settings, folder
+    def __init__(
+        self,
+        settings: Settings,
+        environment: dict[str, str],
+        folder: Path,
+        use_case: str = "flight_delay",
+    ) -> None:
+        self.settings, self.folder, self.use_case = settings, folder, use_case
         name = f"t{uuid.uuid4().hex[:8]}"
         self.events, self.scored = f"{name}.events", f"{name}.scored"
         self.dead_letters, self.control = f"{name}.dead_letters", f"{name}.control"
+        self.arrivals = f"{name}.arrivals"
         pipeline = (REPOSITORY / "models/flight_delay/pipeline.toml").read_text()
-        home = folder / "models/flight_delay"
+        pipeline = pipeline.replace('"flight_delay.', f'"{name}.')
+        pipeline = pipeline.replace('use_case = "flight_delay"', f'use_case = "{use_case}"')
+        home = folder / "models" / use_case
         home.mkdir(parents=True)
-        (home / "pipeline.toml").write_text(pipeline.replace('"flight_delay.', f'"{name}.'))
+        (home / "pipeline.toml").write_text(pipeline)
         self.environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
         self.workers: list[Worker] = []
         self.admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
         self.create_topics()
 
     def create_topics(self) -> None:
-        topics = [NewTopic(t, PARTITIONS, 1) for t in (self.events, self.scored)]
+        stamped = {"message.timestamp.type": "CreateTime"}
+        topics = [
+            NewTopic(t, PARTITIONS, 1, config=stamped)
+            for t in (self.events, self.scored, self.arrivals)
+        ]
         topics += [
             NewTopic(self.dead_letters, 1, 1, config={"max.message.bytes": "4194304"}),
             NewTopic(self.control, 1, 1),
@@ -135,8 +149,16 @@ class Deployment:
 
     def limit_batches(self, events: int) -> None:
         """Smaller micro-batches, so that there is a middle to be killed in."""
-        path = self.folder / "models/flight_delay/pipeline.toml"
-        path.write_text(path.read_text().replace("max_batch = 2048", f"max_batch = {events}"))
+        self.edit_pipeline("max_batch = 2048", f"max_batch = {events}")
+
+    def edit_pipeline(self, old: str, new: str) -> None:
+        path = self.folder / "models" / self.use_case / "pipeline.toml"
+        assert old in path.read_text()
+        path.write_text(path.read_text().replace(old, new))
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return Pipeline.load(self.use_case, self.folder / "models")
 
     def worker(self, *flags: str, main: str = "streaming.app") -> Worker:
         worker = Worker(self, *flags, main=main)
@@ -189,7 +211,7 @@ class Deployment:
 
     def rows(self) -> list[tuple[Any, ...]]:
         """(event_id, score, margin, partition, offset, version, digest) in order of id."""
-        with closing(connect(self.settings, "analyst", "flight_delay")) as connection:
+        with closing(connect(self.settings, "analyst", self.use_case)) as connection:
             # Binary: floats arrive with their bits, not as decimal text.
             return (
                 connection.cursor(binary=True)
@@ -204,7 +226,7 @@ class Deployment:
 
     def offsets(self) -> list[tuple[int, int, int]]:
         """(partition, next_offset, produced_offset) as the ledger has them."""
-        with closing(connect(self.settings, "scorer", "flight_delay")) as connection:
+        with closing(connect(self.settings, "scorer", self.use_case)) as connection:
             return connection.execute(
                 "select kafka_partition, next_offset, produced_offset from stream_offsets"
                 " join streams using (stream_id) where topic = %s order by 1",

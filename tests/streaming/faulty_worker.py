@@ -15,6 +15,7 @@ from typing import Any
 from lockstep.warehouse.ledger import Ledger
 from streaming import app
 from streaming.outlet import Outlet
+from streaming.state import _TIMEOUT_S, LiveState
 
 FAULT, AFTER = os.environ["FAULT"], int(os.environ["FAULT_AFTER"])
 passed = 0
@@ -98,7 +99,32 @@ def freeze() -> None:
     Ledger.write = stopped  # type: ignore[method-assign]
 
 
+def lagging_state() -> None:
+    """Every second micro-batch the bounded wait runs out with nothing read."""
+    catch_up = LiveState.catch_up
+
+    def lagging(self: LiveState, cut: Any, wait_s: float) -> bool:
+        refolding = wait_s >= _TIMEOUT_S
+        if not refolding and due() and passed % 2:
+            return False
+        return catch_up(self, cut, wait_s)
+
+    LiveState.catch_up = lagging  # type: ignore[method-assign]
+
+
+def no_cut() -> None:
+    """The usual way: fold what happens to be there, ask for nothing."""
+
+    def hurried(self: LiveState, cut: Any, wait_s: float) -> bool:
+        self._fold(self._consumer.consume(1, 0))
+        return True
+
+    LiveState.catch_up = hurried  # type: ignore[method-assign]
+
+
 FAULTS = {
+    "lagging-state": lagging_state,
+    "no-cut": no_cut,
     "before-commit": before_commit,
     "after-commit": after_commit,
     "mid-answers": mid_answers,

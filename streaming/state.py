@@ -1,0 +1,231 @@
+"""The live state of a model's windows: read from the log, never stored anywhere else.
+
+1. `serve_from(time)`: refold the state topics from the record that the oldest window of an
+   event at `time` may see. Nothing is snapshotted, so nothing can be counted twice.
+2. `ends()` right after events were polled: where the state topics end now. An event that is on
+   time was appended before any event that may see it, so nothing before this cut is missing.
+3. `catch_up(cut, wait)`: read and fold until there, for a bounded time.
+4. `values(...)`: the windows of the polled events.
+
+One thread at a time. State belongs to a set of windows, not to a model: a new model with the
+same windows goes on with it, one with others folds its own before it takes over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from confluent_kafka import (
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from lockstep.contracts import Columns, EventDecoder
+from lockstep.errors import OffsetsLost, Terminal
+from lockstep.features.online import OnlineWindows
+from lockstep.features.windows import WindowSet
+from lockstep.pipeline import Pipeline
+from streaming import state_topics
+from streaming.patience import waits_for
+from streaming.status import Status
+
+__all__ = ["LiveState"]
+
+_CHUNK = 16_384
+_POLL_S = 0.002
+_NEVER = -(2**62)
+_TIMEOUT_S = 10.0
+
+
+class LiveState:
+    """What the windows of one model see, as far as the state topics have been read."""
+
+    def __init__(self, kafka: str, pipeline: Pipeline, windows: WindowSet, status: Status) -> None:
+        self.windows = windows
+        self._kafka, self._pipeline, self._status = kafka, pipeline, status
+        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        self._sources = {pipeline.topic_of(source): source for source in windows.sources}
+        self._decoders = {
+            topic: EventDecoder(
+                windows.contracts[source], max_bytes=pipeline.stream.max_value_bytes
+            )
+            for topic, source in self._sources.items()
+        }
+        self._partitions: list[tuple[str, int]] = []
+        self._read: dict[tuple[str, int], int] = {}
+        """Where each partition is read up to."""
+        self._online: OnlineWindows | None = None
+        self._lost_before, self._begins = _NEVER, _NEVER
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": kafka,
+                "group.id": f"lockstep.{pipeline.use_case}.state",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "error",
+                # A gap at the end of a log (a transaction's marker) is passed like a record.
+                "enable.partition.eof": True,
+                "queued.min.messages": 100_000,
+                "fetch.wait.max.ms": 5,
+                "fetch.queue.backoff.ms": 5,
+                "log_level": 0,
+            }
+        )
+
+    def open(self) -> None:
+        """Look at the topics. Raises Terminal when they cannot keep what a window promises."""
+        self._partitions = state_topics.state_partitions(
+            self._admin, list(self._sources), self._kafka
+        )
+        state_topics.require_kept_promises(self._admin, self._pipeline, self.windows)
+
+    def report_to(self, status: Status) -> None:
+        """Whose conditions and counters it keeps from now on."""
+        self._status = status
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    @property
+    def lost_before(self) -> int:
+        """The log no longer holds all events before this time; windows that see them are gone."""
+        return self._lost_before
+
+    def serve_from(self, time: int) -> None:
+        """Make windows of events from `time` (microseconds) on answerable."""
+        needed = self.needed_from(time)
+        if self._online is None or needed < self._online.complete_from:
+            self._refold(needed)
+
+    def needed_from(self, time: Any) -> Any:
+        """The earliest state event that a window of an event at `time` can see."""
+        begins = [self.windows.as_of(w, time) - w.over for w in self.windows.windows]
+        return np.min(begins, axis=0) if isinstance(time, np.ndarray) else min(begins)
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """Where the state topics end now. Raises OffsetsLost when one ends before what was read."""
+        found = state_topics.ends(self._admin, self._partitions)
+        for (topic, number), end in found.items():
+            if end < self._read.get((topic, number), 0):
+                raise OffsetsLost(
+                    f"the state topic {topic}[{number}] ends at {end}, but was read up to"
+                    f" {self._read[topic, number]}: it was recreated or truncated",
+                    left="what was scored",
+                    next="restore its records, or replay them; then start the worker again",
+                )
+        return found
+
+    def cut(self) -> dict[str, list[int]]:
+        """Topic -> offset up to which each partition has been folded."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for topic, number in self._partitions:
+            found[topic].append(self._read.get((topic, number), 0))
+        return dict(found)
+
+    def catch_up(self, cut: dict[tuple[str, int], int], wait_s: float) -> bool:
+        """Fold until the cut is reached. False when `wait_s` was not enough."""
+        deadline = time.monotonic() + wait_s
+        while any(self._read[place] < end for place, end in cut.items()):
+            moved = self._fold(self._consumer.consume(_CHUNK, _POLL_S))
+            if not moved and time.monotonic() > deadline:
+                return False
+        return True
+
+    def values(self, columns: Columns, times: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """float32[n, windows] of events. Raises ContractError for a sum that is not exact."""
+        assert self._online is not None  # noqa: S101 - serve_from came first
+        return self._online.values(columns, times)
+
+    def reaches(self, times: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which events' windows lie wholly in the log; those of its first hours do not."""
+        return np.asarray(self.needed_from(times) >= self._begins)
+
+    def evict(self, time: int) -> None:
+        """Forget what only windows of events before `time` see."""
+        if self._online is not None:
+            self._online.evict(self.needed_from(time))
+            self._status.state_cells.set(self._online.cells)
+            self._status.state_keys.set(self._online.keys)
+
+    def _refold(self, needed: int) -> None:
+        """Begin again, further back."""
+        self._status.fail("windows", "folding the state topics")
+        # A record is at most clock_skew older than the event in it.
+        skew = max(source.clock_skew for source in self.windows.sources.values())
+        since_ms = (needed - skew) // 1000
+        wanted = [TopicPartition(*place, max(since_ms, 0)) for place in self._partitions]
+        oldest = state_topics.starts(self._admin, self._partitions)
+        ends = self.ends()
+        begin = dict(oldest)
+        for found in self._consumer.offsets_for_times(wanted, timeout=_TIMEOUT_S):
+            place = (found.topic, found.partition)
+            begin[place] = found.offset if found.offset >= 0 else ends[place]
+        self._note_where_the_log_begins(oldest, begin, skew)
+        self._online = OnlineWindows(self.windows, complete_from=needed)
+        self._read = dict(begin)
+        self._consumer.assign([TopicPartition(*place, at) for place, at in begin.items()])
+        while not self.catch_up(ends, _TIMEOUT_S):
+            # Nothing came for long: the broker may be away.
+            ends = self.ends()
+        self._status.hold("windows")
+
+    def _note_where_the_log_begins(
+        self, oldest: dict[tuple[str, int], int], begin: dict[tuple[str, int], int], skew: int
+    ) -> None:
+        """What is missing before the log's first record: deleted, or never there."""
+        self._lost_before = self._begins = _NEVER
+        heads = {place: at for place, at in oldest.items() if begin[place] == at}
+        if not heads:
+            return
+        first = state_topics.first_timestamps(self._kafka, heads)
+        for topic in self._sources:
+            own = {place: at for place, at in first.items() if place[0] == topic}
+            cut_off = [at for place, at in own.items() if oldest[place] > 0]
+            if cut_off:
+                # A deleted record was older than the first one left, its event by up to skew not.
+                self._lost_before = max(self._lost_before, max(cut_off) + skew)
+            whole = all(place in heads for place in self._partitions if place[0] == topic)
+            if own and whole:
+                self._begins = max(self._begins, min(own.values()) + skew)
+
+    def _fold(self, messages: list[Message]) -> bool:
+        """Fold what came; whether anything did."""
+        by_topic: dict[str, list[Message]] = defaultdict(list)
+        for message in messages:
+            error = message.error()
+            place = (message.topic(), message.partition())
+            if error is None:
+                by_topic[place[0]].append(message)
+                self._read[place] = message.offset() + 1
+            elif error.code() == KafkaError._PARTITION_EOF:
+                self._read[place] = max(self._read[place], message.offset())
+            elif not waits_for(KafkaException(error)):
+                raise KafkaException(error)
+        for topic, records in by_topic.items():
+            self._fold_topic(topic, records)
+        return bool(by_topic)
+
+    def _fold_topic(self, topic: str, records: list[Message]) -> None:
+        assert self._online is not None  # noqa: S101 - _refold assigns both
+        decoded = self._decoders[topic].decode([record.value() for record in records])
+        stamps = [records[position].timestamp() for position in decoded.kept]
+        if any(kind == TIMESTAMP_NOT_AVAILABLE for kind, _ in stamps):
+            raise Terminal(
+                f"records of {topic} have no timestamp: nobody can tell which were on time",
+                left="events that were not scored wait in Kafka",
+                next=f"set message.timestamp.type={self._pipeline.stream.timestamps} on {topic},"
+                " and let its producers write records of the present format",
+            )
+        available_at = np.fromiter((ms for _, ms in stamps), np.int64, len(stamps)) * 1000
+        found = self._online.fold(self._sources[topic], decoded.columns, available_at)
+        status = self._status
+        status.state_events.inc(found.counted)
+        status.state_late.inc(found.late)
+        status.state_refused.inc(len(decoded.rejected) + found.wrong_clock)

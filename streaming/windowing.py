@@ -1,0 +1,84 @@
+"""From decoded events to their window values, with the honesty that batch and audit rely on.
+
+Of a micro-batch, in this order:
+
+1. Events from a wrong clock and events that are too old go to the dead letters.
+2. State back to what the oldest event needs, then up to where its topics end now.
+3. Rows whose state is not whole are marked incomplete: the bounded wait expired, or the log
+   does not reach back so far.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lockstep.contracts import Columns, Contract
+from lockstep.pipeline import Stream
+from streaming.patience import patiently
+from streaming.state import LiveState
+from streaming.status import Status
+
+__all__ = ["Refused", "Windowed", "refuse", "state_at"]
+
+_HOUR_US = 3_600_000_000
+
+Refused = dict[int, str]
+"""Row -> why it is not scored."""
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """State as of a micro-batch: where it was read up to, and which rows it is not whole for."""
+
+    state: LiveState
+    cut: dict[str, list[int]]
+    incomplete: np.ndarray[Any, np.dtype[np.bool_]]
+
+    def values(self, columns: Columns, times: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        return self.state.values(columns, times)
+
+
+def refuse(
+    state: LiveState, contract: Contract, limits: Stream, columns: Columns, available_at: Any
+) -> Refused:
+    """Rows from a wrong clock, and those that came too late for any state to be kept for them."""
+    times = columns[contract.time]
+    found: Refused = {}
+    ahead = times - available_at
+    for row in np.flatnonzero(ahead > state.windows.clock_skew).tolist():
+        found[row] = (
+            f"{contract.time} is {ahead[row] / 1e6:.1f} s after its record's timestamp, more than"
+            f" the clock skew of {state.windows.clock_skew / 1e6:g} s: a wrong clock"
+        )
+    oldest = -limits.max_lateness_h * _HOUR_US
+    for row in np.flatnonzero(ahead < oldest).tolist():
+        found[row] = (
+            f"too old: {contract.time} is {-ahead[row] / _HOUR_US:.1f} hours before its record's"
+            f" timestamp, more than stream.max_lateness_h = {limits.max_lateness_h:g}"
+        )
+    return found
+
+
+def state_at(
+    state: LiveState,
+    times: np.ndarray[Any, Any],
+    limits: Stream,
+    status: Status,
+    give_up: threading.Event,
+) -> tuple[Windowed, Refused]:
+    """Bring the state to where events at `times` may be scored; and rows that nothing can help."""
+    oldest = int(times.min())
+    patiently(lambda: state.serve_from(oldest), "kafka", status, give_up)
+    ends = patiently(state.ends, "kafka", status, give_up)
+    whole = state.catch_up(ends, limits.state_wait_ms / 1000)
+    gone = state.needed_from(times) < state.lost_before
+    refused = dict.fromkeys(
+        np.flatnonzero(gone).tolist(),
+        "too old: the state topics no longer hold what its windows see",
+    )
+    incomplete = ~state.reaches(times) if whole else np.ones(len(times), np.bool_)
+    return Windowed(state, state.cut(), incomplete), refused

@@ -1,0 +1,256 @@
+"""Windows on the stream: what a worker saw, bit for bit, whatever happens to it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
+
+from streaming.dead_letters import HEADER
+from streaming.replay import Recorded
+from tests.streaming.deployment import Deployment, until
+from tests.streaming.windowed import Expected, expected, one_day, records_of, send, stored
+
+DAY = date(2013, 1, 10)
+SOME_DAYS = (date(2013, 1, 8), date(2013, 1, 14))
+HOUR = 3_600_000_000
+
+
+def settled(deployment: Deployment, records: Sequence[Recorded]) -> None:
+    """Wait until every scored record is behind the ledger."""
+    total = sum(1 for record in records if record.scored)
+
+    def done() -> bool:
+        newest = deployment.workers[-1]
+        assert newest.process.poll() is None, newest.log.read_text()[-4000:]
+        return deployment.settled() == total
+
+    until(done, "every event is settled")
+
+
+def require_equal(deployment: Deployment, asked_for: Sequence[str], truth: Expected) -> None:
+    """Each event that was asked for has a complete row with the windows and scores it must have."""
+    rows = stored(deployment)
+    assert set(asked_for) <= set(rows)
+    assert not [name for name in asked_for if rows[name][2]]
+    assert not [name for name in asked_for if rows[name][0] != truth.windows[name]]
+    assert not [name for name in asked_for if rows[name][1] != truth.answers[name]]
+
+
+def test_a_day_as_it_happens(windowed_deployment: Deployment, january: str) -> None:
+    """Every row has the windows that batch would give it, and the score that follows."""
+    worker = windowed_deployment.worker().ready()
+    records = records_of(windowed_deployment, january, DAY, DAY)
+    send(windowed_deployment, records)
+    settled(windowed_deployment, records)
+    require_equal(windowed_deployment, one_day(records), expected(records))
+    assert worker.drain() == 0
+    # Whole windows, not empty ones.
+    values = [np.frombuffer(row[0], np.float32) for row in stored(windowed_deployment).values()]
+    assert np.isfinite(values).all(axis=1).sum() > 300
+
+
+def test_control_without_a_cut_it_drifts(windowed_deployment: Deployment, january: str) -> None:
+    windowed_deployment.environment |= {"FAULT": "no-cut", "FAULT_AFTER": "0"}
+    windowed_deployment.worker(main="tests.streaming.faulty_worker").ready()
+    records = records_of(windowed_deployment, january, DAY, DAY)
+    send(windowed_deployment, records)
+    settled(windowed_deployment, records)
+    with pytest.raises(AssertionError):
+        require_equal(windowed_deployment, one_day(records), expected(records))
+
+
+def with_trouble(records: Sequence[Recorded]) -> list[Recorded]:
+    """One in a hundred late by hours, one in a hundred twice; in the order of the log."""
+    draw, found = random.Random(1), []
+    for record in records:
+        if draw.random() < 0.01:
+            record = record._replace(available_at=record.available_at + 2 * HOUR)
+        found.append(record)
+        if draw.random() < 0.01:
+            found.append(record._replace(available_at=record.available_at + HOUR))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("trouble", [False, True])
+def test_killed_in_the_middle_of_a_backlog(
+    windowed_deployment: Deployment, january: str, trouble: bool
+) -> None:
+    """Days behind, killed while it catches up, started again: as if it had never been away."""
+    records = records_of(windowed_deployment, january, *SOME_DAYS)
+    if trouble:
+        records = with_trouble(records)
+    windowed_deployment.limit_batches(300)
+    send(windowed_deployment, records, backlog=True)
+    worker = windowed_deployment.worker()
+    until(lambda: windowed_deployment.settled() > 1_000, "some events are settled")
+    worker.kill()
+    assert windowed_deployment.settled() < sum(1 for record in records if record.scored)
+    windowed_deployment.worker()
+    settled(windowed_deployment, records)
+    require_equal(windowed_deployment, one_day(records), expected(records))
+
+
+def test_two_workers_share_and_hand_over(windowed_deployment: Deployment, january: str) -> None:
+    """Each reads the state whole, so it does not matter which of them has an event's partition."""
+    records = records_of(windowed_deployment, january, *SOME_DAYS)
+    windowed_deployment.limit_batches(200)
+    half = len(records) // 2
+    first = windowed_deployment.worker().ready()
+    send(windowed_deployment, records[:half], backlog=True)
+    second = windowed_deployment.worker().ready()
+    until(lambda: (second.page("health") or {}).get("partitions"), "the second has a partition")
+    send(windowed_deployment, records[half:])
+    assert first.drain() == 0
+    settled(windowed_deployment, records)
+    require_equal(windowed_deployment, one_day(records), expected(records))
+    assert second.drain() == 0
+
+
+def test_a_log_that_begins_too_late_says_so_in_its_rows(
+    windowed_deployment: Deployment, january: str
+) -> None:
+    """Nothing was deleted, but the first hours' windows reach back before the first record."""
+    records = [r for r in records_of(windowed_deployment, january, DAY, DAY) if r.asked_for]
+    begin = records[0].available_at
+    send(windowed_deployment, records, backlog=True)
+    windowed_deployment.worker()
+    settled(windowed_deployment, records)
+    rows, truth = stored(windowed_deployment), expected(records)
+    early = {r.key for r in records if r.scored and r.time < begin + 12 * HOUR}
+    late = {r.key for r in records if r.scored and r.time > begin + 13 * HOUR}
+    assert early
+    assert late
+    assert all(rows[name][2] for name in early)
+    assert not any(rows[name][2] for name in late)
+    assert not [name for name in rows if rows[name][0] != truth.windows[name]]
+
+
+def test_rows_scored_without_their_state_are_marked(
+    windowed_deployment: Deployment, january: str
+) -> None:
+    """The bounded wait expires: scored all the same, and marked."""
+    records = records_of(windowed_deployment, january, DAY, DAY)
+    windowed_deployment.environment |= {"FAULT": "lagging-state", "FAULT_AFTER": "6"}
+    worker = windowed_deployment.worker(main="tests.streaming.faulty_worker").ready()
+    send(windowed_deployment, records)
+    settled(windowed_deployment, records)
+    rows, truth = stored(windowed_deployment), expected(records)
+    marked = [name for name in one_day(records) if rows[name][2]]
+    wrong = [name for name in one_day(records) if rows[name][0] != truth.windows[name]]
+    assert set(wrong) <= set(marked)
+    assert 0 < len(marked) < len(one_day(records))
+    assert "lockstep_incomplete_total" in (worker.text("metrics") or "")
+
+
+def test_new_windows_are_folded_before_they_take_over(
+    windowed_deployment: Deployment, january: str, approve_windows: Any
+) -> None:
+    """While a model without windows serves; its successor's first row is whole already."""
+    records = records_of(windowed_deployment, january, DAY, DAY)
+    half = len(records) * 3 // 4
+    approve_windows(False)
+    worker = windowed_deployment.worker().ready()
+    send(windowed_deployment, records[:half])
+    settled(windowed_deployment, records[:half])
+    digest = approve_windows(True)
+    until(
+        lambda: (worker.page("health") or {})["serving"]["model_digest"] == digest,
+        "the worker serves the newly approved digest",
+    )
+    send(windowed_deployment, records[half:])
+    settled(windowed_deployment, records)
+    require_equal(windowed_deployment, one_day(records[half:]), expected(records))
+    assert worker.drain() == 0
+
+
+def test_wrong_clocks_and_old_events_are_dead_letters(
+    windowed_deployment: Deployment, january: str
+) -> None:
+    records = records_of(windowed_deployment, january, DAY, DAY)
+    scored = [number for number, record in enumerate(records) if record.scored]
+    ahead, old = records[scored[-1]], records[scored[-2]]
+    records[scored[-1]] = ahead._replace(available_at=ahead.time - 60_000_000)
+    records[scored[-2]] = old._replace(available_at=old.time + 7 * HOUR)
+    send(windowed_deployment, sorted(records))
+    windowed_deployment.worker().ready()
+    settled(windowed_deployment, records)
+    assert {ahead.key, old.key}.isdisjoint(stored(windowed_deployment))
+    reasons = {
+        letter.key().decode(): dict(letter.headers())[f"{HEADER}reason"].decode()
+        for letter in windowed_deployment.letters()
+    }
+    assert "wrong clock" in reasons[ahead.key]
+    assert "7.0 hours" in reasons[old.key]
+    # Neither counts as state: an event that was too old to score may still have been on time.
+    left = [name for name in one_day(records) if name not in (ahead.key, old.key)]
+    kept = [record for record in records if record.key != ahead.key]
+    require_equal(windowed_deployment, left, expected(kept))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"retention.ms": str(5 * 3_600_000)}, "hours are missing"),
+        ({"cleanup.policy": "compact"}, "is compacted"),
+        ({"message.timestamp.type": "LogAppendTime"}, "carry LogAppendTime"),
+    ],
+)
+def test_a_topic_that_cannot_keep_a_promise(
+    windowed_deployment: Deployment, config: dict[str, str], said: str
+) -> None:
+    """The worker says so at start, names the window and never gets ready."""
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry
+
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in config.items()
+    ]
+    resource = ConfigResource(
+        ResourceType.TOPIC, windowed_deployment.arrivals, incremental_configs=entries
+    )
+    for future in windowed_deployment.admin.incremental_alter_configs([resource]).values():
+        future.result()
+    code, log = windowed_deployment.worker().end()
+    assert code == 1
+    assert said in log
+    assert "window " in log
+    assert windowed_deployment.settled() == 0
+
+
+def test_a_state_topic_that_is_not_there(windowed_deployment: Deployment) -> None:
+    for future in windowed_deployment.admin.delete_topics([windowed_deployment.arrivals]).values():
+        future.result()
+    code, log = windowed_deployment.worker().end()
+    assert code == 1
+    assert f"state topic {windowed_deployment.arrivals} does not exist" in log
+
+
+def test_a_state_topic_recreated_under_the_worker(
+    windowed_deployment: Deployment, january: str
+) -> None:
+    records = records_of(windowed_deployment, january, DAY, DAY)
+    send(windowed_deployment, records[:-20])
+    worker = windowed_deployment.worker().ready()
+    settled(windowed_deployment, records[:-20])
+    admin, name = windowed_deployment.admin, windowed_deployment.arrivals
+
+    def outcome(futures: dict[str, Any]) -> Any:
+        [future] = futures.values()
+        return future.exception()
+
+    assert outcome(admin.delete_topics([name])) is None
+    stamped = {"message.timestamp.type": "CreateTime"}
+    until(
+        lambda: outcome(admin.create_topics([NewTopic(name, 2, 1, config=stamped)])) is None,
+        "it is there again",
+    )
+    send(windowed_deployment, [record for record in records[-20:] if record.scored])
+    code, log = worker.end()
+    assert code == 1
+    assert "recreated or truncated" in log
