@@ -17,7 +17,7 @@ from lockstep.errors import UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 
-__all__ = ["compare", "score"]
+__all__ = ["compare", "find_java", "new_run_id", "partition_option", "score"]
 
 
 def _day(context: click.Context, parameter: click.Parameter, value: str) -> date:
@@ -29,14 +29,14 @@ def _day(context: click.Context, parameter: click.Parameter, value: str) -> date
         ) from None
 
 
-_partition: Callable[..., Any] = click.option(
+partition_option: Callable[..., Any] = click.option(
     "--partition", "day", required=True, callback=_day, metavar="DAY", help="A UTC day, 2013-10-01."
 )
 
 
 @click.command()
 @click.argument("use_case")
-@_partition
+@partition_option
 @json_option
 def score(use_case: str, day: date, as_json: bool) -> None:
     """Score one day without Airflow: the same five steps, the same code.
@@ -48,8 +48,8 @@ def score(use_case: str, day: date, as_json: bool) -> None:
 
     settings = Settings.load()
     pipeline = Pipeline.load(use_case)
-    _find_java(settings)
-    run_id = f"cli__{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}_{secrets.token_hex(3)}"
+    find_java(settings)
+    run_id = new_run_id()
     facts = Run(use_case=use_case, day=day, run_id=run_id)
     details: dict[str, Any] = {}
     for name, step in STEPS.items():
@@ -67,7 +67,7 @@ def score(use_case: str, day: date, as_json: bool) -> None:
 
 @click.command()
 @click.argument("use_case")
-@_partition
+@partition_option
 @click.option("--topic", help="Compare with this topic's predictions only.")
 @json_option
 def compare(use_case: str, day: date, topic: str | None, as_json: bool) -> None:
@@ -87,7 +87,12 @@ def compare(use_case: str, day: date, topic: str | None, as_json: bool) -> None:
         sys.exit(1)
 
 
-def _find_java(settings: Settings) -> None:
+def new_run_id() -> str:
+    """By what name the traces of one command are found again."""
+    return f"cli__{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}_{secrets.token_hex(3)}"
+
+
+def find_java(settings: Settings) -> None:
     """Spark inside this machine needs a Java; without one of its own, the wheel's will do."""
     if settings.spark_master.startswith("local"):
         from lockstep.local.home import Home
