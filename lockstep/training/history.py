@@ -61,6 +61,8 @@ def read_windowed(
     ):
         with _told(), _watched(spark, progress):
             found = windowed_events(spark, settings.lake, contract, windows, days)
+            # Its own default, INT96, is read back as nanoseconds without a zone.
+            spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
             found.write.parquet(f"file://{folder}/rows")
         table = pa.concat_tables(
             pq.read_table(path) for path in sorted(Path(folder, "rows").glob("*.parquet"))
