@@ -53,6 +53,14 @@ def micros(duration: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
+def _duration(of: str, text: str) -> int:
+    """The same for a declaration, which the error then names."""
+    try:
+        return micros(text)
+    except UsageError as error:
+        raise UsageError(f"{of} {error.message}", next=error.next) from None
+
+
 @dataclass(frozen=True)
 class Source:
     """State events: a lake table, and how late its records may be and still count.
@@ -68,7 +76,8 @@ class Source:
     id: str | None = None
 
     def __post_init__(self) -> None:
-        delay, skew = micros(self.delay), micros(self.clock_skew)
+        delay = _duration(f"source {self.name}: delay", self.delay)
+        skew = _duration(f"source {self.name}: clock_skew", self.clock_skew)
         if skew < _LEAST_SKEW:
             raise UsageError(
                 f"source {self.name}: clock_skew is {self.clock_skew}, less than 1ms, which is"
@@ -104,9 +113,12 @@ class Window:
     where: str | None = None
 
     def __post_init__(self) -> None:
-        over, hop = micros(self.over), micros(self.hop)
         if not _NAME.fullmatch(self.name):
             self._refuse(f"the name {self.name!r} is none", "lower-case letters, digits and _")
+        if not isinstance(self.source, Source):
+            self._refuse(f"its source is {self.source!r}", "a Source(...)")
+        over = _duration(f"window {self.name}: over", self.over)
+        hop = _duration(f"window {self.name}: hop", self.hop)
         if self.agg not in get_args(Aggregate):
             known = ", ".join(get_args(Aggregate))
             self._refuse(f"agg is {self.agg!r}", f"one of {known}")
@@ -177,6 +189,10 @@ def bind(
 
 def _check_source(window: Window, contract: Contract) -> None:
     source = window.source
+    if contract.source != source.name:
+        window._refuse(
+            f"source {source.name} has the contract of {contract.source}", "the lake table's name"
+        )
     if source.time not in (None, contract.time):
         # Any other time could be before the moment at which the values were known.
         window._refuse(
@@ -204,7 +220,7 @@ def _spec(
                 )
         if scored.kind != state.kind:
             window._refuse(
-                f"by {name!r} is a {scored.kind} in {events.name}, a {state.kind} in"
+                f"by {name!r} is of type {scored.kind} in {events.name}, {state.kind} in"
                 f" {contract.name}",
                 "fields of the same type",
             )
@@ -213,12 +229,6 @@ def _spec(
         field = _field(window, contract, name)
         if field.kind not in ("number", "integer"):
             window._refuse(f"value {name!r} is a {field.kind}", "a number or an integer field")
-        if contract.source == events.source and (contract.source, name) in outcomes:
-            window._refuse(
-                f"value {name!r} is the outcome of the very events that are scored: it is not"
-                " known when they happen",
-                "a source whose events say what became of others, when it is known",
-            )
         assert field.minimum is not None and field.maximum is not None  # noqa: S101, PT018
         largest = max(abs(field.minimum), abs(field.maximum)) * 10**window.scale
         if largest > _EXACT:
@@ -227,6 +237,16 @@ def _spec(
                 " 2**53, where sums stop being exact",
                 "a smaller scale, or a narrower range in the contract",
             )
+    where = tuple(_conditions(window, contract))
+    read = {"by": window.keys, "value": (value, minus), "where": [each.field for each in where]}
+    for role, names in read.items():
+        for read_field in names:
+            if contract.source == events.source and (contract.source, read_field) in outcomes:
+                window._refuse(
+                    f"{role} reads {read_field!r}, the outcome of the very events that are scored: it"
+                    " is not known when they happen",
+                    "a source whose events say what became of others, when it is known",
+                )
     return WindowSpec(
         name=window.name,
         source=contract.source,
@@ -237,7 +257,7 @@ def _spec(
         value=value,
         minus=minus,
         scale=window.scale,
-        where=tuple(_conditions(window, contract)),
+        where=where,
     )
 
 
@@ -286,9 +306,10 @@ def _comparison(
         window._refuse(f"where compares the {field.kind} {field.name!r} with text", "a number")
     if field.kind == "number":
         return operator, float(literal)
-    if "." in literal:
+    if "." in literal or not -(2**63) <= int(literal) < 2**63:
         window._refuse(
-            f"where compares the {field.kind} {field.name!r} with {literal}", "a whole number"
+            f"where compares the {field.kind} {field.name!r} with {literal}",
+            "a whole number of 64 bits",
         )
     return operator, int(literal)
 
