@@ -27,6 +27,7 @@ from lockstep.registry.mlflow import fetch_model
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
 from models.blood_glucose import data
+from models.blood_glucose.model import MODEL
 from tests.tiny import REPOSITORY, TinyRepository
 
 USE_CASE = "blood_glucose"
@@ -142,8 +143,7 @@ def deployed(
 
     typed("data", USE_CASE)
     typed("migrate", USE_CASE)
-    # Fewer trees than declared: what is shown here holds for any number of them.
-    trained = typed("train", USE_CASE, "--trees", "60")
+    trained = typed("train", USE_CASE)
     typed("approve", USE_CASE, str(trained["version"]), "--reason", "a test")
     scored = typed("score", USE_CASE, "--partition", str(DAY))
     return Deployed(repository, settings, trained, scored)
@@ -151,7 +151,16 @@ def deployed(
 
 def test_the_certificate_says_that_no_margin_differs(deployed: Deployed) -> None:
     assert deployed.trained["certificate"].startswith("0 of ")
-    assert 15 < deployed.trained["metrics"]["rmse"] < 30
+    assert deployed.trained["metrics"]["rmse"] < MODEL.gates["rmse"]
+
+
+def test_the_gate_asks_for_more_than_to_say_that_nothing_changes() -> None:
+    came, first = frame("outcome"), frame("reading").set_index("event_id").read_at
+    read_on = first[came.event_id].dt.date.to_numpy()
+    tested = came[(read_on >= MODEL.test.start) & (read_on < MODEL.test.until)]
+    unchanged = float(np.sqrt(((tested.after - tested.before) ** 2).mean()))
+    assert round(unchanged, 1) == 28.8
+    assert MODEL.gates["rmse"] < unchanged
 
 
 def test_a_day_is_published_whole(deployed: Deployed) -> None:
