@@ -95,7 +95,8 @@ def with_windows(
 
     names = [f"_window{position}" for position in range(len(windows))]  # 5
     found = (
-        asked.join(values, place)
+        asked.hint("merge")
+        .join(values.hint("merge"), place)
         .groupBy(_EVENT_ID, _EVENT_TIME)
         .agg(*(f.max(name).alias(name) for name in names))
     )
@@ -105,7 +106,9 @@ def with_windows(
         for window in windows.windows
     ]
     whole = f.array(*(f.coalesce(n, d) for n, d in zip(names, nothing, strict=True)))
-    return events.join(found, same, "left").select(*events.columns, whole.alias(VALUES))
+    # Sorted joins: whoever plans a broadcast knows the size on disk, not what memory it takes.
+    joined = events.hint("merge").join(found.hint("merge"), same, "left")
+    return joined.select(*events.columns, whole.alias(VALUES))
 
 
 def _groups(windows: WindowSet) -> _Groups:

@@ -21,6 +21,8 @@ LOCAL_SPARK = {
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.shuffle.partitions": "4",
+    # The windows of a whole year are sorted in memory, not on the disk.
+    "spark.driver.memory": "2g",
     # A job of seconds: compiling for the long run costs more than it gives back.
     "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
 }
