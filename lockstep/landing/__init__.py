@@ -3,7 +3,7 @@
 log      what a topic holds: which topic it is, and from where to where
 source   the topic as a streaming source of Spark
 tasks    one stretch of a partition: decoded, checked, written by date
-land     a whole run, over all topics of a use case
+run      a whole run, over all topics of a use case
 """
 
 from lockstep.landing.run import LandedTopic, Landing, land

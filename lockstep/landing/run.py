@@ -1,7 +1,8 @@
 """A landing run: every topic of a use case, up to where its log ends now, into the lake.
 
     1. the topics are there and their timestamps are what pipeline.toml says
-    2. Spark reads each with trigger availableNow, from where its checkpoint says
+    2. Spark reads each that has something new with trigger availableNow, from where its
+       checkpoint says; where none has, no Spark is started
     3. an epoch's tasks write their stretches into the lake
     4. the warehouse notes what landed and what was refused, once, however often it is told
     5. Spark notes the epoch in the checkpoint
@@ -26,18 +27,20 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.contracts import Contract
 from lockstep.errors import UsageError, marked_in
+from lockstep.landing.checkpoint import checkpoint_of, nothing_new
 from lockstep.landing.log import log_of, require_timestamps
 from lockstep.landing.tasks import OUTCOME, Assignment, batch_name, land_batches
 from lockstep.pipeline import Pipeline
 from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
+from lockstep.training.progress import Progress, Silent
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.landings import ChangedDay, Landed, Rejected, changed_days, record
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["LandedTopic", "Landing", "checkpoint_of", "land"]
+__all__ = ["LandedTopic", "Landing", "land"]
 
 
 @dataclass
@@ -80,11 +83,6 @@ class Landing:
     changed: list[ChangedDay]
 
 
-def checkpoint_of(lake: str, use_case: str, topic: str) -> str:
-    """Where Spark notes how far a topic is landed. A name with _ is not data."""
-    return f"{lake.rstrip('/')}/_checkpoints/{use_case}/{topic}"
-
-
 def land(
     settings: Settings,
     pipeline: Pipeline,
@@ -92,6 +90,7 @@ def land(
     topic: str | None = None,
     master: str | None = None,
     schemas: Path = Path("schemas"),
+    progress: Progress | None = None,
 ) -> Landing:
     """Land the use case's topics, or with `topic` those of a replay into it.
 
@@ -104,56 +103,71 @@ def land(
             f"landing cannot run through Spark Connect ({master}): the driver notes what landed",
             next="set LOCKSTEP_SPARK_MASTER to local[*] or spark://HOST:PORT",
         )
+    telling = progress or Silent()
     pipeline = pipeline.on(topic) if topic else pipeline
     sources = {pipeline.lake_table: pipeline.topics.events, **pipeline.state}
     contracts = {
         source: Contract.of_source(pipeline.use_case, source, schemas) for source in sources
     }
+    logs = {source: log_of(settings.kafka, name) for source, name in sources.items()}
     for name in sources.values():
         require_timestamps(settings.kafka, name, pipeline.stream.timestamps)
+    checkpoints = {
+        source: checkpoint_of(settings.lake, pipeline.use_case, name)
+        for source, name in sources.items()
+    }
+    landed = {source: LandedTopic(name, source) for source, name in sources.items()}
+    new = [source for source in sources if not nothing_new(logs[source], checkpoints[source])]
     with connect(settings, "scorer", pipeline.use_case) as connection:
         connection.autocommit = True
-        changed_days(connection)  # a warehouse that cannot note it is known before Spark starts
+        changed = changed_days(connection)  # before Spark starts: it must be able to note it
+        if not new:
+            return Landing(list(landed.values()), changed)
         with spark_session(
             f"lockstep land {pipeline.use_case}",
             master,
             left="what was landed before, and nothing by halves: what was begun is done again",
             next="read Spark's log above; then land again",
         ) as spark:
-            topics = [
-                _land_topic(spark, settings, pipeline, name, contracts[source], connection)
-                for source, name in sources.items()
-            ]
-        return Landing(topics, changed_days(connection))
+            for source in new:
+                telling.start(f"land {sources[source]}")
+                assignment = Assignment(
+                    lake=settings.lake,
+                    topic_id=logs[source].topic_id,
+                    contract=dict(contracts[source].document),
+                    max_bytes=pipeline.stream.max_value_bytes,
+                    clock_skew_us=round(pipeline.stream.clock_skew_s * 1e6),
+                )
+                _stream(
+                    spark,
+                    settings.kafka,
+                    checkpoints[source],
+                    assignment,
+                    landed[source],
+                    connection,
+                )
+                telling.finish(f"{landed[source].rows:,} rows")
+        return Landing(list(landed.values()), changed_days(connection))
 
 
-def _land_topic(
+def _stream(
     spark: SparkSession,
-    settings: Settings,
-    pipeline: Pipeline,
-    topic: str,
-    contract: Contract,
+    kafka: str,
+    checkpoint: str,
+    assignment: Assignment,
+    told: LandedTopic,
     connection: Any,
-) -> LandedTopic:
+) -> None:
     from pyspark.errors import PySparkException
 
     from lockstep.landing.source import KafkaLog
 
-    checkpoint = checkpoint_of(settings.lake, pipeline.use_case, topic)
-    assignment = Assignment(
-        lake=settings.lake,
-        topic_id=log_of(settings.kafka, topic).topic_id,
-        contract=dict(contract.document),
-        max_bytes=pipeline.stream.max_value_bytes,
-        clock_skew_us=round(pipeline.stream.clock_skew_s * 1e6),
-    )
-    told = LandedTopic(topic, contract.source)
     raised: list[BaseException] = []
 
     def epoch(records: DataFrame, number: int) -> None:
         try:
             outcomes = records.mapInArrow(partial(land_batches, assignment), OUTCOME).collect()
-            run_id, landed, rejected = _notes(topic, contract.source, assignment, outcomes)
+            run_id, landed, rejected = _notes(told, assignment, outcomes)
             record(connection, run_id, landed, rejected)
             told.add(landed, rejected)
         except BaseException as error:
@@ -163,11 +177,11 @@ def _land_topic(
     spark.dataSource.register(KafkaLog)
     stream = (
         spark.readStream.format("kafka_log")
-        .options(kafka=settings.kafka, topic=topic, checkpoint=checkpoint)
+        .options(kafka=kafka, topic=told.topic, checkpoint=checkpoint)
         .load()
         .writeStream.foreachBatch(epoch)
         .option("checkpointLocation", _uri(checkpoint))
-        .queryName(f"land {topic}")
+        .queryName(f"land {told.topic}")
         .trigger(availableNow=True)
     )
     try:
@@ -175,11 +189,10 @@ def _land_topic(
     except PySparkException as error:
         cause = raised[0] if raised else error
         raise marked_in(str(cause)) or cause from None
-    return told
 
 
 def _notes(
-    topic: str, source: str, assignment: Assignment, outcomes: list[Any]
+    told: LandedTopic, assignment: Assignment, outcomes: list[Any]
 ) -> tuple[str, list[Landed], list[Rejected]]:
     """What the warehouse is told of an epoch, under a name that says what it holds."""
     stretches = sorted({(row.partition, row.first, row.following) for row in outcomes})
@@ -199,8 +212,11 @@ def _notes(
         day["offsets"][row.partition] = first, row.last_offset
     return (
         run_id,
-        [Landed(topic, source, day, **facts) for day, facts in sorted(days.items())],
-        [Rejected(topic, source, kind, *facts) for kind, facts in sorted(refused.items())],
+        [Landed(told.topic, told.source, day, **facts) for day, facts in sorted(days.items())],
+        [
+            Rejected(told.topic, told.source, kind, *facts)
+            for kind, facts in sorted(refused.items())
+        ],
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from kafka import KafkaProducer
 
+from lockstep.lake import LANDED
 from lockstep.landing import Landing, land
 from lockstep.local.kafka import Kafka
 from lockstep.pipeline import Pipeline
@@ -139,9 +141,8 @@ class Harbour:
         producer.close()
 
     def land(self, **given: Any) -> Landing:
-        return land(
-            self.settings, self.pipeline, master="local[2]", schemas=self.root / "schemas", **given
-        )
+        given = {"master": "local[2]", "schemas": self.root / "schemas", **given}
+        return land(self.settings, self.pipeline, **given)
 
     def files(self, source: str = "readings") -> list[Path]:
         return sorted((Path(self.settings.lake) / source).glob("date=*/batch=*/*"))
@@ -149,8 +150,9 @@ class Harbour:
     def stored(self, source: str = "readings") -> pa.Table:
         """Every row of a lake table, copies included, by date, partition and offset."""
         tables = [pq.ParquetFile(path).read() for path in self.files(source)]
-        order = [(name, "ascending") for name in ("_kafka_partition", "_kafka_offset")]
-        return pa.concat_tables(tables).sort_by(order)
+        table = pa.concat_tables(tables)
+        place = zip(*(table[name].to_pylist() for name in LANDED.names[1:]), strict=True)
+        return table.take([row for _, row in sorted(zip(place, itertools.count()))])
 
     def expected(self, topic: str, wrong: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """What must be stored of what was sent to a topic."""
@@ -164,6 +166,16 @@ class Harbour:
                 place = {"_kafka_partition": partition, "_kafka_offset": offset}
                 rows.append({**value, "at": at, "_available_at": seen, **place})
         return rows
+
+    def environment(self) -> dict[str, str]:
+        """What a process of this deployment gets to see."""
+        return {
+            **{name: text for name, text in os.environ.items() if not name.startswith("LOCKSTEP_")},
+            "LOCKSTEP_HOME": str(self.settings.home),
+            "LOCKSTEP_LAKE": self.settings.lake,
+            "LOCKSTEP_KAFKA": self.settings.kafka,
+            "LOCKSTEP_SCORER_URL": self.settings.url("scorer"),
+        }
 
     def query(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         return self.house.connect().execute(query, values).fetchall()

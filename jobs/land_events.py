@@ -1,0 +1,44 @@
+"""Land a use case's topics in the lake: `spark-submit jobs/land_events.py --use-case NAME`.
+
+Exit code 0: landed, or nothing new; 1: failed, and trying again may help; 3: failed for good.
+Driver and executors need Lockstep with its extra `batch`, and no jars: the source is Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from lockstep.batch.plan import TERMINAL_EXIT
+from lockstep.errors import LockstepError, Terminal
+from lockstep.landing import land
+from lockstep.landing.report import render
+from lockstep.pipeline import Pipeline
+from lockstep.settings import Settings
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--use-case", required=True)
+    parser.add_argument("--topic", help="land a replay into this topic instead")
+    parser.add_argument("--root", type=Path, default=Path(), help="has models/ and schemas/")
+    parser.add_argument("--master", help="where Spark runs, when spark-submit did not start this")
+    given = parser.parse_args()
+    try:
+        landing = land(
+            Settings.load(),
+            Pipeline.load(given.use_case, given.root / "models"),
+            topic=given.topic,
+            master=given.master,
+            schemas=given.root / "schemas",
+        )
+    except LockstepError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return TERMINAL_EXIT if isinstance(error, Terminal) else 1
+    print(render(given.use_case, landing), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
