@@ -123,8 +123,7 @@ def _ranks(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
         return rows
     order = pc.sort_indices(
         table.select(place).append_column("row", pa.array(rows)),
-        sort_keys=[(name, "ascending") for name in (*place, "row")],
-        null_placement="at_end",
+        sort_keys=[(name, "ascending") for name in (*place, "row")],  # nulls come last
     )
     ranks = np.empty_like(rows)
     ranks[order.to_numpy()] = rows

@@ -11,7 +11,18 @@ import pytest
 
 from lockstep.contracts import Contract
 from lockstep.errors import LakeError, UsageError
-from lockstep.lake import days, fingerprint, partition_files, read_partition, write_partition
+from lockstep.features.windows import NO_WINDOWS, StateSource, WindowSet, WindowSpec
+from lockstep.lake import (
+    LANDED,
+    days,
+    fingerprint,
+    input_fingerprint,
+    partition_files,
+    read_partition,
+    state_days,
+    state_files,
+    write_partition,
+)
 
 DAY = date(2013, 10, 1)
 NOON = datetime(2013, 10, 1, 12, tzinfo=UTC)
@@ -199,3 +210,71 @@ def test_names_that_would_leave_the_lake_are_refused(tmp_path: Path) -> None:
 def test_a_lake_may_be_a_uri(tmp_path: Path) -> None:
     write_partition(tmp_path.as_uri(), "orders", DAY, "a", orders("ab"))
     assert ids(read_partition(str(tmp_path), CONTRACT, DAY)) == "ab"
+
+
+def landed(ids: str, *, partition: int, offset: int, price: float) -> pa.Table:
+    """Orders with what Kafka said of them, at offsets from `offset` on."""
+    table = orders(ids, price=price)
+    rows = range(offset, offset + table.num_rows)
+    columns = ([NOON] * len(rows), [partition] * len(rows), list(rows))
+    for field, values in zip(LANDED, columns, strict=True):
+        table = table.append_column(field, pa.array(values, field.type))
+    return table
+
+
+def test_copies_from_kafka_come_first_by_partition_and_offset(tmp_path: Path) -> None:
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("pqxyz", price=9))
+    write_partition(
+        str(tmp_path), "orders", DAY, "b", landed("xyz", partition=1, offset=3, price=1)
+    )
+    write_partition(str(tmp_path), "orders", DAY, "c", landed("yz", partition=1, offset=2, price=2))
+    write_partition(str(tmp_path), "orders", DAY, "d", landed("z", partition=0, offset=9, price=3))
+    table = read_partition(str(tmp_path), CONTRACT, DAY)
+    assert dict(zip(table["id"].to_pylist(), table["price"].to_pylist(), strict=True)) == {
+        "p": 9,
+        "q": 9,
+        "x": 1,
+        "y": 2,
+        "z": 3,
+    }
+    assert ids(table) == "pqxyz"
+    assert table.schema.names == CONTRACT.arrow_schema.names
+
+
+def counts(hops: int) -> WindowSet:
+    """A window over orders that reaches `hops` hours back."""
+    source = StateSource("orders", 60_000_000, 5_000_000, dict(CONTRACT.document))
+    hour = 3_600_000_000
+    return WindowSet([source], [WindowSpec("busy", "orders", ("id",), "count", hops * hour, hour)])
+
+
+def test_windows_need_the_days_they_see_and_no_others(tmp_path: Path) -> None:
+    before = DAY - timedelta(days=1)
+    write_partition(str(tmp_path), "orders", DAY, "a", orders("a"))
+    with pytest.raises(LakeError, match=rf"orders \(busy\) of the events of {DAY} .*={before}"):
+        state_files(str(tmp_path), counts(1), [DAY])
+    # A file without a row says that nothing happened on that day.
+    write_partition(str(tmp_path), "orders", before, "a", orders(""))
+    assert state_days(counts(1), [DAY]) == {"orders": [before, DAY]}
+    assert [
+        path.split("/")[1] for path in state_files(str(tmp_path), counts(1), [DAY])["orders"]
+    ] == [
+        f"date={before}",
+        f"date={DAY}",
+    ]
+    with pytest.raises(LakeError, match=f"date={before - timedelta(days=1)}"):
+        state_files(str(tmp_path), counts(25), [DAY])
+
+
+def test_an_input_is_its_day_and_the_days_that_windows_see(tmp_path: Path) -> None:
+    before = DAY - timedelta(days=1)
+    for day in (before, DAY, DAY - timedelta(days=2)):
+        write_partition(str(tmp_path), "orders", day, "a", orders("a"))
+    own = fingerprint(str(tmp_path), "orders", DAY)
+    assert input_fingerprint(str(tmp_path), "orders", DAY, NO_WINDOWS) == own
+    seen = input_fingerprint(str(tmp_path), "orders", DAY, counts(1))
+    assert seen != own
+    write_partition(str(tmp_path), "orders", DAY - timedelta(days=2), "b", orders("late"))
+    assert input_fingerprint(str(tmp_path), "orders", DAY, counts(1)) == seen
+    write_partition(str(tmp_path), "orders", before, "b", orders("late"))
+    assert input_fingerprint(str(tmp_path), "orders", DAY, counts(1)) != seen
