@@ -9,8 +9,11 @@ import sys
 import numpy as np
 import pytest
 
+from jobs import audit_windows
 from lockstep.audit.report import render
+from lockstep.audit.request import encode
 from lockstep.audit.run import audit_day, require_explained
+from lockstep.batch.plan import TERMINAL_EXIT
 from lockstep.errors import CheckFailed, LakeError, UsageError
 from tests.audit.conftest import DAY, AuditHouse
 from tests.small_model import windows
@@ -155,6 +158,17 @@ def test_a_day_without_stream_rows_says_so(house: AuditHouse) -> None:
     with pytest.raises(UsageError, match="no stream scored an event of 2012-01-01"):
         audit_day(house.settings, house.request(DAY.replace(year=2012, month=1, day=1)))
     assert house.query("select 1 from audits where topic = %s", house.topic) == []
+
+
+def test_the_job_ends_for_good_where_trying_again_cannot_help(
+    house: AuditHouse, monkeypatch, capsys
+) -> None:
+    for name, value in house.environment().items():
+        monkeypatch.setenv(name, value)
+    for text, said in ((encode(house.request()), "nothing to audit"), ("{}", "no request")):
+        monkeypatch.setattr(sys, "argv", ["audit_windows.py", "--request", text])
+        assert audit_windows.main() == TERMINAL_EXIT
+        assert said in capsys.readouterr().err
 
 
 def test_a_lake_without_the_day_says_how_to_land_it(house: AuditHouse, tmp_path) -> None:
