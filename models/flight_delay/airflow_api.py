@@ -1,10 +1,11 @@
-"""The few calls of Airflow's REST API that a backfill needs."""
+"""The few calls of Airflow's REST API that the demo needs."""
 
 from __future__ import annotations
 
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from datetime import date
 from typing import Any, Self
@@ -35,12 +36,7 @@ class Airflow:
 
         Running a day again whose input and model are the same changes nothing.
         """
-        deadline = time.monotonic() + _PARSE_LIMIT_S
-        while not self._exists(dag):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Airflow at {self.address} has not found the DAG {dag}")
-            time.sleep(0.5)
-        self._call("PATCH", f"/dags/{dag}", {"is_paused": False})
+        self._unpause(dag)
         self._call(
             "POST",
             "/backfills",
@@ -53,6 +49,24 @@ class Airflow:
                 "dag_run_conf": {},
             },
         )
+
+    def trigger(self, dag: str, conf: dict[str, Any]) -> str:
+        """Start a run now, of no particular day; its id."""
+        self._unpause(dag)
+        body = {"logical_date": None, "conf": conf}
+        return str(self._call("POST", f"/dags/{dag}/dagRuns", body)["dag_run_id"])
+
+    def state(self, dag: str, run: str) -> str:
+        return str(self._call("GET", f"/dags/{dag}/dagRuns/{urllib.parse.quote(run)}")["state"])
+
+    def _unpause(self, dag: str) -> None:
+        """Wait until Airflow knows the DAG, and let it run."""
+        deadline = time.monotonic() + _PARSE_LIMIT_S
+        while not self._exists(dag):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Airflow at {self.address} has not found the DAG {dag}")
+            time.sleep(0.5)
+        self._call("PATCH", f"/dags/{dag}", {"is_paused": False})
 
     def runs(self, dag: str) -> dict[str, str]:
         """Day of the partition -> state of its run."""
