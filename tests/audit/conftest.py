@@ -163,7 +163,7 @@ class AuditHouse:
         }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def spark(java: str) -> Iterator[SparkSession]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAVA_HOME", java)
@@ -171,7 +171,7 @@ def spark(java: str) -> Iterator[SparkSession]:
             yield session
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def audited(
     warehouse_settings: Settings,
     mlflow_server: Mlflow,
