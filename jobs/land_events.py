@@ -12,8 +12,8 @@ from pathlib import Path
 
 from lockstep.batch.plan import TERMINAL_EXIT
 from lockstep.errors import LockstepError, Terminal
-from lockstep.landing import land
 from lockstep.landing.report import render
+from lockstep.landing.run import land
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 

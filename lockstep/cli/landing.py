@@ -23,8 +23,8 @@ def land_events(use_case: str, topic: str | None, as_json: bool) -> None:
     Continues where the last landing ended, and lands each record once, however often it is
     tried. Says which published days have changed by it.
     """
-    from lockstep.landing import land
     from lockstep.landing.report import as_document, render
+    from lockstep.landing.run import land
 
     settings = Settings.load()
     pipeline = Pipeline.load(use_case)

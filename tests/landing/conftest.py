@@ -18,7 +18,7 @@ import pytest
 from kafka import KafkaProducer
 
 from lockstep.lake import LANDED
-from lockstep.landing import Landing, land
+from lockstep.landing.run import Landing, land
 from lockstep.local.kafka import Kafka
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
