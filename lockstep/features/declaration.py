@@ -243,8 +243,8 @@ def _spec(
         for read_field in names:
             if contract.source == events.source and (contract.source, read_field) in outcomes:
                 window._refuse(
-                    f"{role} reads {read_field!r}, the outcome of the very events that are scored: it"
-                    " is not known when they happen",
+                    f"{role} reads {read_field!r}, the outcome of the very events that are scored:"
+                    " it is not known when they happen",
                     "a source whose events say what became of others, when it is known",
                 )
     return WindowSpec(

@@ -23,7 +23,7 @@ import numpy as np
 
 from lockstep.contracts import Columns
 from lockstep.errors import ContractError
-from lockstep.features.online_cells import Cells, ranges
+from lockstep.features.online_cells import Cells
 from lockstep.features.online_identities import Identities
 from lockstep.features.online_keys import KeyCodes
 from lockstep.features.online_measures import Measure, is_wide, measure_of, measured
@@ -217,26 +217,26 @@ class OnlineWindows:
         cells.know(self._keys[table.by].capacity)
         ends = (times - self.windows.sources[table.source].delay) // hop
         last = cells.search(codes, ends)
-        before: dict[int, Any] = {}
+        held = cells.at(last)
+        before: dict[int, tuple[Any, list[Totals]]] = {}
         for place, window, measure in table.windows:
-            totals = cells.totals[measure]
-            over = window.over // hop
+            now, over = held[measure], window.over // hop
             if window.agg == "last":
-                seen = totals.last_time[last] >= (ends - over) * hop
-                made[:, place] = rounded("last", window.scale, seen, totals.last_value[last])
+                seen = now.last_time >= (ends - over) * hop
+                made[:, place] = rounded("last", window.scale, seen, now.last_value)
                 continue
             if over not in before:
-                before[over] = cells.search(codes, ends - over, last)
-            begin = before[over]
-            count = totals.count[last] - totals.count[begin]
+                begin = cells.search(codes, ends - over, last)
+                before[over] = begin, cells.at(begin)
+            begin, then = before[over][0], before[over][1][measure]
+            count = now.count - then.count
             number: Any = None
             if window.agg in _SUMMED:
-                number = totals.total[last] - totals.total[begin]
-                beyond.extend(_beyond(totals, begin, last, count, number, place))
-            elif window.agg == "min":
-                number = _reduced(np.minimum, totals.least, begin, last)
-            elif window.agg == "max":
-                number = _reduced(np.maximum, totals.greatest, begin, last)
+                number = now.total - then.total
+                high = None if now.high is None else now.high - then.high
+                beyond.extend(_beyond(number, high, count, place))
+            elif window.agg in ("min", "max"):
+                number = cells.reduced(window.agg, measure, begin, last)
             made[:, place] = rounded(window.agg, window.scale, count, number)
 
     def _free(self, by: tuple[str, ...]) -> None:
@@ -279,27 +279,10 @@ def _table(windows: WindowSet, group: tuple[str, tuple[str, ...], int], begin: i
     )
 
 
-def _reduced(ufunc: np.ufunc, column: Any, begin: Any, last: Any) -> Any:
-    """Of the cells after `begin` up to `last`; of none, anything."""
-    made = np.zeros(len(begin), np.int64)
-    some = np.flatnonzero(last > begin)
-    if len(some):
-        begin, last = begin[some], last[some]
-        lengths = last - begin
-        made[some] = ufunc.reduceat(
-            column[ranges(begin + 1, last + 1)], np.cumsum(lengths) - lengths
-        )
-    return made
-
-
-def _beyond(
-    totals: Totals, begin: Any, last: Any, count: Any, number: Any, place: int
-) -> Iterable[tuple[int, int, int]]:
+def _beyond(number: Any, high: Any, count: Any, place: int) -> Iterable[tuple[int, int, int]]:
     """(row, place, sum) of the first row whose sum is beyond 2**53, if any."""
     too_large = (number > _EXACT) | (number < -_EXACT)
-    high = None
-    if totals.high is not None:
-        high = totals.high[last] - totals.high[begin]
+    if high is not None:
         # Nearer to 0 the sum is far from 2**63, where int64 comes around.
         too_large |= np.abs(high) > _EXACT >> 25
     for row in np.flatnonzero(too_large).tolist():

@@ -24,7 +24,7 @@ from lockstep.features.online_keys import NOBODY
 from lockstep.features.online_measures import Measured
 from lockstep.features.online_totals import NEVER, Kept, Totals
 
-__all__ = ["Cells", "ranges"]
+__all__ = ["Cells"]
 
 _FEWEST = 256
 _RECLAIMED = 4
@@ -38,13 +38,16 @@ class Cells:
         self._kept = tuple(kept)
         self._ordered = any(each.last for each in kept)
         self._first_bucket = NEVER
-        # By code. A key without a slab shares nobody's: one sentinel, and no room behind it.
-        self._start = np.zeros(1, np.int64)
-        self._end = np.ones(1, np.int64)
-        self._room = np.ones(1, np.int64)
-        # By place in the long array.
+        self._widths = np.cumsum([0, *(each.width for each in kept)]).tolist()
+        # By code: where its sentinel is, where its cells end, where its room ends. A key without
+        # a slab shares nobody's: one sentinel, and no room behind it.
+        self._slabs = np.array([[0, 1, 1]])
+        # By place in the long array: the bucket, which is searched, and apart from it the columns
+        # of each measure.
         self._bucket = np.full(_FEWEST, NEVER)
-        self.totals = [Totals.empty(each, _FEWEST) for each in kept]
+        self._nothing = [n for each in kept for n in Totals.nothing(each)]
+        self._block = np.array([self._nothing] * _FEWEST)
+        self._ids = [np.full(_FEWEST, None, object) if each.last else None for each in kept]
         self._used = 1
         self._left = 0
         self._cells = 0
@@ -89,28 +92,27 @@ class Cells:
     ) -> tuple[Any, Any, list[Totals]]:
         """New cells, merged with the cells from each key's first new one on, which are taken."""
         keys, earliest = codes[firsts], buckets[firsts]
-        ends = self._end[keys]
+        ends = self._slabs[keys, 1]
         hit = np.flatnonzero(self._bucket[ends - 1] >= earliest)
         if not len(hit):
             return codes, buckets, totals
         keys, ends = keys[hit], ends[hit]
         keep = self.search(keys, earliest[hit]) + 1
-        self._end[keys] = keep
+        self._slabs[keys, 1] = keep
         self._cells -= int((ends - keep).sum())
-        at = ranges(keep, ends)
-        taken = self._bucket[at]
+        at = _ranges(keep, ends)
+        taken, known, before = self._bucket[at], self.at(at, ids=True), self.at(at - 1)
         codes = np.concatenate([np.repeat(keys, ends - keep), codes])
         buckets = np.concatenate([taken, buckets])
         # Stable, so that a cell from before precedes the same one of the micro-batch.
         order = _by_two(codes, buckets, stable=True)
         codes, buckets = codes[order], buckets[order]
         starts = _starts(codes, buckets)
-        begins = taken * self.hop
-        totals = [
-            old.own(at, begins).joined(new).take(order).merged(starts, len(codes))
-            for old, new in zip(self.totals, totals, strict=True)
-        ]
-        return codes[starts], buckets[starts], totals
+        merged = []
+        for old, ahead, new in zip(known, before, totals, strict=True):
+            old.own(ahead, taken * self.hop)
+            merged.append(old.joined(new).take(order).merged(starts, len(codes)))
+        return codes[starts], buckets[starts], merged
 
     def _append(self, codes: Any, buckets: Any, totals: list[Totals]) -> None:
         firsts = _starts(codes)
@@ -118,13 +120,16 @@ class Cells:
         more = np.diff(firsts, append=len(codes))
         of = np.repeat(np.arange(len(keys)), more)
         self._make_room(keys, more)
-        ends = self._end[keys]
+        ends = self._slabs[keys, 1]
         at = np.arange(len(codes)) + (ends - firsts)[of]
         self._bucket[at] = buckets
-        for into, new in zip(self.totals, totals, strict=True):
-            new.run(into.take(ends - 1), of, firsts)
+        bases = self.at(ends - 1, ids=True)
+        for into, base, new in zip(
+            self._within(self._block, self._ids), bases, totals, strict=True
+        ):
+            new.run(base, of, firsts)
             into.put(at, new)
-        self._end[keys] = ends + more
+        self._slabs[keys, 1] = ends + more
         self._cells += len(codes)
 
     # Asking.
@@ -134,117 +139,142 @@ class Cells:
 
         `last`: where it is at most.
         """
-        at = self._start[codes]
+        slabs = self._slabs.take(codes, axis=0)
+        at = slabs[:, 0].copy()
         if last is None:
-            last = self._end[codes] - 1
+            last = slabs[:, 1] - 1
         if not len(at):
             return at
         step = 1 << int((last - at).max()).bit_length() >> 1
         while step:
             ahead = at + step
             np.minimum(ahead, last, out=ahead)
-            np.copyto(at, ahead, where=self._bucket[ahead] < buckets)
+            np.copyto(at, ahead, where=self._bucket.take(ahead) < buckets)
             step >>= 1
         return at
+
+    def at(self, places: Any, *, ids: bool = False) -> list[Totals]:
+        """What the cells at these places hold, of each measure; ids of last events if asked."""
+        found = [None if c is None or not ids else c.take(places) for c in self._ids]
+        return self._within(self._block.take(places, axis=0), found)
+
+    def reduced(self, agg: str, measure: int, begin: Any, last: Any) -> Any:
+        """The least or the greatest of the cells after `begin` up to `last`; of none, anything."""
+        totals = self._within(self._block, self._ids)[measure]
+        ufunc, column = {
+            "min": (np.minimum, totals.least),
+            "max": (np.maximum, totals.greatest),
+        }[agg]
+        made = np.zeros(len(begin), np.int64)
+        some = np.flatnonzero(last > begin)
+        if len(some):
+            begin, last = begin[some], last[some]
+            lengths = last - begin
+            at = _ranges(begin + 1, last + 1)
+            made[some] = ufunc.reduceat(column[at], np.cumsum(lengths) - lengths)
+        return made
 
     # Forgetting.
 
     def evict(self, first: int) -> None:
         """Forget cells of buckets before `first`; no query asks for them, nor are they folded."""
         self._first_bucket = first
-        codes = np.flatnonzero(self._start)
+        codes = np.flatnonzero(self._slabs[:, 0])
         if not len(codes):
             return
         at = self.search(codes, np.int64(first))
-        dropped = at - self._start[codes]
-        self._start[codes] = at
-        self._cells -= int(dropped.sum())
-        self._left += int(dropped.sum())
-        empty = codes[self._end[codes] - at == 1]
-        self._left += int((self._room[empty] - self._start[empty]).sum())
-        self._start[empty], self._end[empty], self._room[empty] = 0, 1, 1
+        slabs = self._slabs.take(codes, axis=0)
+        dropped = int((at - slabs[:, 0]).sum())
+        self._cells -= dropped
+        slabs[:, 0] = at
+        empty = slabs[:, 1] - at == 1
+        self._left += dropped + int((slabs[empty, 2] - at[empty]).sum())
+        slabs[empty] = (0, 1, 1)
+        self._slabs[codes] = slabs
         if self._left * _RECLAIMED > self._used:
             self._lay_out(0)
 
     def live(self, capacity: int) -> Any:
         """Which codes below `capacity` have cells."""
         self.know(capacity)
-        return self._start > 0
+        return self._slabs[:capacity, 0] > 0
 
     def renumber(self, kept: Any) -> None:
         """Code i is what code kept[i] was."""
         self.know(int(kept.max()) + 1)
-        self._start, self._end = self._start[kept], self._end[kept]
-        self._room = self._room[kept]
+        self._slabs = self._slabs[kept]
 
     # Space.
 
     def know(self, capacity: int) -> None:
         """Codes below `capacity` may be asked for; other cells may have brought them up."""
-        known = len(self._start)
+        known = len(self._slabs)
         if capacity > known:
-            more = capacity - known
-            self._start = np.concatenate([self._start, np.zeros(more, np.int64)])
-            self._end = np.concatenate([self._end, np.ones(more, np.int64)])
-            self._room = np.concatenate([self._room, np.ones(more, np.int64)])
+            slabs = np.empty((capacity + known // 4, 3), np.int64)
+            slabs[:known], slabs[known:] = self._slabs, (0, 1, 1)
+            self._slabs = slabs
+
+    def _within(self, block: Any, ids: Any) -> list[Totals]:
+        return [
+            Totals.within(kept, block[:, begin:end], column)
+            for kept, begin, end, column in zip(
+                self._kept, self._widths, self._widths[1:], ids, strict=False
+            )
+        ]
 
     def _make_room(self, keys: Any, more: Any) -> None:
         """So that `more` cells fit behind each key's last one."""
         while True:
-            full = np.flatnonzero(self._end[keys] + more > self._room[keys])
+            slabs = self._slabs[keys]
+            full = np.flatnonzero(slabs[:, 1] + more > slabs[:, 2])
             if not len(full):
                 return
-            lengths = self._end[keys[full]] - self._start[keys[full]]
+            old, ends, rooms = slabs[full].T
+            lengths = ends - old
             sizes = lengths + more[full]
-            sizes += sizes // 2
+            sizes += (sizes + 1) // 2
             total = int(sizes.sum())
             if self._used + total <= len(self._bucket):
                 break
             # Laying out may take room from keys that had some: look again.
             self._lay_out(total)
-        keys = keys[full]
-        old, ends = self._start[keys], self._end[keys]
-        self._left += int((self._room[keys] - old)[old > 0].sum())
+        self._left += int((rooms - old)[old > 0].sum())
         starts = self._used + np.cumsum(sizes) - sizes
         self._used += total
-        source, target = ranges(old, ends), ranges(starts, starts + lengths)
+        source, target = _ranges(old, ends), _ranges(starts, starts + lengths)
         self._bucket[target] = self._bucket[source]
-        for totals in self.totals:
-            totals.put(target, totals.take(source))
-        self._start[keys], self._end[keys] = starts, starts + lengths
-        self._room[keys] = starts + sizes
+        self._block[target] = self._block.take(source, axis=0)
+        for column in self._ids:
+            if column is not None:
+                column[target] = column[source]
+        self._slabs[keys[full]] = np.stack([starts, starts + lengths, starts + sizes], axis=1)
 
     def _lay_out(self, more: int) -> None:
         """Arrays with space for `more`; all slabs anew where enough was left behind."""
-        if self._left * _RECLAIMED <= self._used:
-            size = max(_FEWEST, (self._used + more) * 3 // 2)
-            larger = np.empty(size, np.int64)
-            larger[: self._used] = self._bucket[: self._used]
-            self._bucket = larger
-            self.totals = [
-                totals.grown(kept, size, self._used)
-                for kept, totals in zip(self._kept, self.totals, strict=True)
-            ]
-            return
-        codes = np.flatnonzero(self._start)
-        old, ends = self._start[codes], self._end[codes]
-        lengths = ends - old
-        sizes = lengths + lengths // 4
-        starts = 1 + np.cumsum(sizes) - sizes
-        used = 1 + int(sizes.sum())
-        size = max(_FEWEST, (used + more) * 5 // 4)
-        source, target = ranges(old, ends), ranges(starts, starts + lengths)
-        bucket = np.full(size, NEVER)
-        bucket[target] = self._bucket[source]
-        self._bucket = bucket
-        moved = []
-        for kept, totals in zip(self._kept, self.totals, strict=True):
-            moved.append(Totals.empty(kept, size))
-            moved[-1].put(target, totals.take(source))
-        self.totals = moved
-        self._start[codes], self._end[codes] = starts, starts + lengths
-        self._room[codes] = starts + sizes
-        self._used, self._left = used, 0
+        source: Any = slice(0, self._used)
+        target: Any = source
+        size = (self._used + more) * 3 // 2
+        if self._left * _RECLAIMED > self._used:
+            codes = np.flatnonzero(self._slabs[:, 0])
+            old, ends, _ = self._slabs[codes].T
+            lengths = ends - old
+            sizes = lengths + (lengths + 3) // 4
+            starts = 1 + np.cumsum(sizes) - sizes
+            source, target = _ranges(old, ends), _ranges(starts, starts + lengths)
+            self._slabs[codes] = np.stack([starts, starts + lengths, starts + sizes], axis=1)
+            self._used, self._left = 1 + int(sizes.sum()), 0
+            size = (self._used + more) * 5 // 4
+        size = max(_FEWEST, size)
+        # What is not written is not resident: arrays may be larger than what they hold.
+        bucket, block = np.empty(size, np.int64), np.empty((size, len(self._nothing)), np.int64)
+        bucket[0], block[0] = NEVER, self._nothing
+        bucket[target], block[target] = self._bucket[source], self._block[source]
+        self._bucket, self._block = bucket, block
+        for n, column in enumerate(self._ids):
+            if column is not None:
+                ids: Any = np.full(size, None, object)
+                ids[target] = column[source]
+                self._ids[n] = ids
 
 
 def _starts(*columns: Any) -> Any:
@@ -256,7 +286,7 @@ def _starts(*columns: Any) -> Any:
     return np.flatnonzero(change)
 
 
-def ranges(starts: Any, ends: Any) -> Any:
+def _ranges(starts: Any, ends: Any) -> Any:
     """All of starts[0]..ends[0]-1, then of the next range."""
     lengths = ends - starts
     total = int(lengths.sum())

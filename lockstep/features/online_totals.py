@@ -7,6 +7,9 @@ event up to and with the cell. `least` and `greatest` are of the cell alone.
 Running totals may leave int64 and come around: integer arithmetic is exact modulo 2**64, so a
 difference is exact wherever the true difference fits. Where values are so large that it may not
 fit, `high` runs over value >> 31 and tells how far off the difference is.
+
+All columns but the ids lie side by side in one block, a row a cell: what a key's cell holds is in
+one or two cache lines, and fetching those is most of what a query costs.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ NEVER = np.iinfo(np.int64).min
 """The time of a last event that there is not, and the bucket before all others."""
 _MOST = np.iinfo(np.int64).max
 _HIGH = 31
+_NOTHING = {"least": _MOST, "greatest": NEVER, "last_time": NEVER}
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,17 @@ class Kept:
     least: bool = False
     greatest: bool = False
     last: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """Their names, besides the count and the ids."""
+        names = [name for name in ("total", "high", "least", "greatest") if getattr(self, name)]
+        return [*names, *(("last_time", "last_value") if self.last else ())]
+
+    @property
+    def width(self) -> int:
+        """How many columns of a block they are."""
+        return 1 + len(self.columns)
 
 
 @dataclass
@@ -51,22 +66,19 @@ class Totals:
     last_id: Any = None
 
     @classmethod
-    def empty(cls, kept: Kept, size: int) -> Totals:
-        """Columns with nothing counted."""
+    def within(cls, kept: Kept, block: Any, ids: Any) -> Totals:
+        """The columns that `block`, of `kept.width` columns, and `ids` hold."""
+        made = cls(block[:, 0])
+        for column, name in enumerate(kept.columns, 1):
+            setattr(made, name, block[:, column])
+        if kept.last:
+            made.last_id = ids
+        return made
 
-        def of(wanted: bool, value: int = 0) -> Any:
-            return np.full(size, value, np.int64) if wanted else None
-
-        return cls(
-            np.zeros(size, np.int64),
-            of(kept.total),
-            of(kept.high),
-            of(kept.least, _MOST),
-            of(kept.greatest, NEVER),
-            of(kept.last, NEVER),
-            of(kept.last),
-            np.full(size, None, object) if kept.last else None,
-        )
+    @classmethod
+    def nothing(cls, kept: Kept) -> list[int]:
+        """A row in which nothing is counted."""
+        return [0, *(_NOTHING.get(name, 0) for name in kept.columns)]
 
     @classmethod
     def of_rows(
@@ -108,23 +120,19 @@ class Totals:
             column[at] = getattr(other, name)
 
     def take(self, at: Any) -> Totals:
-        """These cells (or a slice of them)."""
+        """These cells."""
         return Totals(**{name: column[at] for name, column in self._columns()})
 
-    def own(self, at: Any, begins: Any) -> Totals:
-        """These cells as cells of their own: what is running, less what the cell before has.
+    def own(self, before: Totals, begins: Any) -> None:
+        """Make running cells cells of their own: less what the cell `before` each has.
 
         `begins` is the time at which each cell's bucket begins.
         """
-        made = self.take(at)
-        before = at - 1
         for name in ("count", "total", "high"):
-            running = getattr(self, name)
-            if running is not None:
-                setattr(made, name, getattr(made, name) - running[before])
-        if made.last_time is not None:
-            made.last_time[made.last_time < begins] = NEVER
-        return made
+            if getattr(self, name) is not None:
+                setattr(self, name, getattr(self, name) - getattr(before, name))
+        if self.last_time is not None:
+            self.last_time = np.where(self.last_time < begins, NEVER, self.last_time)
 
     def joined(self, other: Totals) -> Totals:
         """The cells of both, one after the other."""
@@ -181,15 +189,6 @@ class Totals:
                     column = getattr(self, name)[from_cell]
                     column[before] = getattr(base, name)[of[before]]
                     setattr(self, name, column)
-
-    def grown(self, kept: Kept, size: int, used: int) -> Totals:
-        """The first `used` cells in columns of `size`."""
-        made = Totals.empty(kept, 0)
-        for name, column in self._columns():
-            larger = np.empty(size, column.dtype)
-            larger[:used] = column[:used]
-            setattr(made, name, larger)
-        return made
 
     def _columns(self) -> list[tuple[str, Any]]:
         found = ((field.name, getattr(self, field.name)) for field in fields(self))

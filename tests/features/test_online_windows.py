@@ -255,8 +255,8 @@ def test_memory_follows_live_cells() -> None:
         assert online.identities <= 200 * 5
     assert most <= 200 * 5
     (table,) = online._tables
-    assert len(table.cells._bucket) < 200 * 5 * 4
-    assert len(table.cells._start) < 200 * 5 * 5
+    assert len(table.cells._block) < 200 * 5 * 4
+    assert len(table.cells._slabs) < 200 * 5 * 5
 
 
 def test_many_keys_come_and_go() -> None:
