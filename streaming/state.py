@@ -41,7 +41,6 @@ __all__ = ["LiveState"]
 
 _CHUNK = 16_384
 _POLL_S = 0.002
-_NEVER = -(2**62)
 _TIMEOUT_S = 10.0
 
 
@@ -63,7 +62,9 @@ class LiveState:
         self._read: dict[tuple[str, int], int] = {}
         """Where each partition is read up to."""
         self._online: OnlineWindows | None = None
-        self._lost_before, self._begins = _NEVER, _NEVER
+        # By source: each one's log begins where it likes, and its windows reach as far as they do.
+        self._lost_before: dict[str, int] = {}
+        self._begins: dict[str, int] = {}
         self._consumer = Consumer(
             {
                 "bootstrap.servers": kafka,
@@ -93,20 +94,16 @@ class LiveState:
     def close(self) -> None:
         self._consumer.close()
 
-    @property
-    def lost_before(self) -> int:
-        """The log no longer holds all events before this time; windows that see them are gone."""
-        return self._lost_before
-
     def serve_from(self, time: int) -> None:
         """Make windows of events from `time` (microseconds) on answerable."""
         needed = self.needed_from(time)
         if self._online is None or needed < self._online.complete_from:
             self._refold(needed)
 
-    def needed_from(self, time: Any) -> Any:
-        """The earliest state event that a window of an event at `time` can see."""
-        begins = [self.windows.as_of(w, time) - w.over for w in self.windows.windows]
+    def needed_from(self, time: Any, source: str | None = None) -> Any:
+        """The earliest state event (of `source`) that a window of an event at `time` can see."""
+        windows = [w for w in self.windows.windows if source in (None, w.source)]
+        begins = [self.windows.as_of(w, time) - w.over for w in windows]
         return np.min(begins, axis=0) if isinstance(time, np.ndarray) else min(begins)
 
     def ends(self) -> dict[tuple[str, int], int]:
@@ -145,7 +142,19 @@ class LiveState:
 
     def reaches(self, times: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which events' windows lie wholly in the log; those of its first hours do not."""
-        return np.asarray(self.needed_from(times) >= self._begins)
+        return ~self._before(times, self._begins)
+
+    def lost(self, times: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which events' windows see records that the log held once and has deleted."""
+        return self._before(times, self._lost_before)
+
+    def _before(
+        self, times: np.ndarray[Any, Any], begins: dict[str, int]
+    ) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        found = np.zeros(len(times), np.bool_)
+        for source, begin in begins.items():
+            found |= self.needed_from(times, source) < begin
+        return found
 
     def evict(self, time: int) -> None:
         """Forget what only windows of events before `time` see."""
@@ -180,20 +189,20 @@ class LiveState:
         self, oldest: dict[tuple[str, int], int], begin: dict[tuple[str, int], int], skew: int
     ) -> None:
         """What is missing before the log's first record: deleted, or never there."""
-        self._lost_before = self._begins = _NEVER
+        self._lost_before, self._begins = {}, {}
         heads = {place: at for place, at in oldest.items() if begin[place] == at}
         if not heads:
             return
         first = state_topics.first_timestamps(self._kafka, heads)
-        for topic in self._sources:
+        for topic, source in self._sources.items():
             own = {place: at for place, at in first.items() if place[0] == topic}
             cut_off = [at for place, at in own.items() if oldest[place] > 0]
             if cut_off:
                 # A deleted record was older than the first one left, its event by up to skew not.
-                self._lost_before = max(self._lost_before, max(cut_off) + skew)
+                self._lost_before[source] = max(cut_off) + skew
             whole = all(place in heads for place in self._partitions if place[0] == topic)
             if own and whole:
-                self._begins = max(self._begins, min(own.values()) + skew)
+                self._begins[source] = min(own.values()) + skew
 
     def _fold(self, messages: list[Message]) -> bool:
         """Fold what came; whether anything did."""

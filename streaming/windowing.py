@@ -75,7 +75,7 @@ def state_at(
     patiently(lambda: state.serve_from(oldest), "kafka", status, give_up)
     ends = patiently(state.ends, "kafka", status, give_up)
     whole = state.catch_up(ends, limits.state_wait_ms / 1000)
-    gone = state.needed_from(times) < state.lost_before
+    gone = state.lost(times)
     refused = dict.fromkeys(
         np.flatnonzero(gone).tolist(),
         "too old: the state topics no longer hold what its windows see",
