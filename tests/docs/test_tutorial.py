@@ -1,0 +1,55 @@
+"""The tutorial shows the files as they are, and commands that exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import import_module
+
+import click
+import pytest
+
+from lockstep.cli import _COMMANDS
+from tests.small_model import REPOSITORY
+
+TUTORIAL = (REPOSITORY / "docs/bring-your-own-model.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", TUTORIAL, re.M | re.S)
+EXCERPTS = [(path, text) for kind, path, text in BLOCKS if kind != "console"]
+TYPED = [
+    line.removeprefix("$ ").split(" | ")[0]
+    for kind, _, text in BLOCKS
+    if kind == "console"
+    for line in text.splitlines()
+    if line.startswith("$ ")
+]
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(EXCERPTS) > 10
+    assert len(TYPED) > 5
+    assert TUTORIAL.count("```") == 2 * len(BLOCKS)
+
+
+@pytest.mark.parametrize(("path", "text"), EXCERPTS)
+def test_each_excerpt_is_in_its_file(path: str, text: str) -> None:
+    """A line of three dots leaves something out; the parts come in the file's order."""
+    whole, position = (REPOSITORY / path).read_text(), 0
+    for part in re.split(r"^\.\.\.\n", text, flags=re.M):
+        found = whole.find(part.rstrip("\n"), position)
+        assert found >= 0, f"not in {path} (any more):\n{part}"
+        position = found + len(part)
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_each_command_can_be_typed(line: str) -> None:
+    lockstep, name, *words = shlex.split(line)
+    assert lockstep == "lockstep"
+    module, function = _COMMANDS[name].split(":")
+    command = getattr(import_module(module), function)
+    # Parses the words as if typed, and runs nothing.
+    assert isinstance(command.make_context(name, words), click.Context)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!https?:)([^)#]+)", TUTORIAL))
+def test_each_link_leads_somewhere(target: str) -> None:
+    assert (REPOSITORY / "docs" / target).exists()
