@@ -16,6 +16,8 @@ RUN uv export --locked --no-dev --no-emit-project --no-hashes \
     && uv pip install --no-cache --no-deps .
 COPY --chown=airflow:0 dags dags
 COPY --chown=airflow:0 jobs jobs
+# Contracts: a landing knows what it may let into the lake.
+COPY --chown=airflow:0 schemas schemas
 COPY --chown=airflow:0 models/blood_glucose/pipeline.toml models/blood_glucose/pipeline.toml
 COPY --chown=airflow:0 models/flight_delay/pipeline.toml models/flight_delay/pipeline.toml
 ENV AIRFLOW__CORE__DAGS_FOLDER=/opt/lockstep/dags AIRFLOW__CORE__LOAD_EXAMPLES=False \

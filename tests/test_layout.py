@@ -19,6 +19,7 @@ ORCHESTRATION = {"airflow"}
 MAY_NOT_IMPORT = {
     "streaming.app": TRAINING | BATCH | ORCHESTRATION | {"models"},
     "streaming.service": TRAINING | BATCH | ORCHESTRATION | {"models"},
+    "jobs.land_events": TRAINING | ORCHESTRATION | {"faust", "kafka", "aiokafka", "models"},
     "jobs.score_partition": TRAINING | STREAM | ORCHESTRATION | {"models"},
     "lockstep.scoring": TRAINING | BATCH | STREAM | ORCHESTRATION | {"models"},
     "lockstep.cli": TRAINING | BATCH | STREAM | ORCHESTRATION | {"numpy", "onnxruntime", "models"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,11 @@ from lockstep.errors import LockstepError, OffsetsLost, Terminal, Unreachable
 __all__ = ["Log", "Position", "log_of", "require_timestamps", "stretch_of_log", "unreachable"]
 
 _TIMEOUT_S = 10.0
+_LEADERLESS = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError._NOENT,
+)
 _LEFT = "what was landed before stays in the lake; nothing was added"
 _AGAIN = (
     "remove {} and land again: the log is landed from its first record, and copies of what the"
@@ -78,25 +84,33 @@ class Log:
 
 def log_of(kafka: str, topic: str) -> Log:
     """Ask the broker. Raises Terminal for a missing topic, Unreachable without a broker."""
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            return _look(kafka, topic)
+        except KafkaException as error:
+            # A partition is without a leader for a moment after its topic was created.
+            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                raise _told(error, kafka, topic) from None
+        time.sleep(0.1)
+
+
+def _look(kafka: str, topic: str) -> Log:
     admin = _admin(kafka)
-    try:
-        found = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_S)
-        described = found[topic].result()
-        numbers = [partition.id for partition in described.partitions]
-        ends = [
-            admin.list_offsets(
-                {TopicPartition(topic, number): spec for number in numbers},
-                isolation_level=IsolationLevel.READ_COMMITTED,
-                request_timeout=_TIMEOUT_S,
-            )
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        ]
-        first, following = (
-            {place.partition: future.result().offset for place, future in end.items()}
-            for end in ends
+    found = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_S)
+    described = found[topic].result()
+    numbers = [partition.id for partition in described.partitions]
+    ends = [
+        admin.list_offsets(
+            {TopicPartition(topic, number): spec for number in numbers},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=_TIMEOUT_S,
         )
-    except KafkaException as error:
-        raise _told(error, kafka, topic) from None
+        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
+    ]
+    first, following = (
+        {place.partition: future.result().offset for place, future in end.items()} for end in ends
+    )
     return Log(topic, str(described.topic_id), first, following)
 
 

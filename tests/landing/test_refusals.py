@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
 from datetime import timedelta
 
 import pytest
 from kafka import TopicPartition
+from pyspark.sql.streaming.datasource import ReadAllAvailable
+from pyspark.sql.types import StructType
 
-from lockstep.errors import OffsetsLost, Terminal, UsageError
+from lockstep.errors import OffsetsLost, Terminal, UsageError, marked_in
 from lockstep.landing.checkpoint import checkpoint_of
+from lockstep.landing.log import log_of
+from lockstep.landing.source import KafkaLog
 from lockstep.landing.tasks import kind_of
 from tests.landing.conftest import NOON, Harbour, event
 
@@ -59,35 +63,53 @@ def test_a_reason_is_counted_without_its_values(reason: str, kind: str) -> None:
     assert kind_of(reason) == kind
 
 
-def recreate(harbour: Harbour) -> None:
+def test_a_log_that_does_not_continue_is_refused_until_its_checkpoint_is_removed(
+    harbour: Harbour,
+) -> None:
+    harbour.send([event(number) for number in range(4)])
+    assert harbour.land().topics[0].rows == 4
+    checkpoint = checkpoint_of(harbour.settings.lake, harbour.house.use_case, harbour.topic)
+    before = harbour.files()
+
+    harbour.send([event(number) for number in range(10)])
+    with harbour.kafka.admin() as admin:
+        admin.delete_records({TopicPartition(harbour.topic, 1): 4})
+    refused(harbour, r"\[1\] was landed up to offset 2, .* holds 4 to 7")
+
     with harbour.kafka.admin() as admin:
         admin.delete_topics([harbour.topic])
     harbour.kafka.create_topics(harbour.pipeline)
     harbour.send([event(number) for number in range(10)])
+    refused(harbour, "was recreated")
+    assert harbour.files() == before
+
+    shutil.rmtree(checkpoint)
+    assert harbour.land().topics[0].rows == 10
+    assert harbour.stored().num_rows == 14
 
 
-def truncate(harbour: Harbour) -> None:
-    harbour.send([event(number) for number in range(10)])
-    with harbour.kafka.admin() as admin:
-        admin.delete_records({TopicPartition(harbour.topic, 1): 4})
+def test_spark_refuses_it_as_well(harbour: Harbour) -> None:
+    """The source looks by itself: a topic may be recreated while Spark starts."""
+    log = log_of(harbour.kafka.bootstrap, harbour.topic)
+    options = {"kafka": harbour.kafka.bootstrap, "topic": harbour.topic, "checkpoint": "here"}
+    reader = KafkaLog(options).streamReader(StructType())
+    foreign = {"topic_id": "another", "next": {"0": 0, "1": 0}}
+    for look in (
+        lambda: reader.latestOffset(foreign, ReadAllAvailable()),
+        lambda: reader.partitions(foreign, log.position(log.next)),
+    ):
+        with pytest.raises(RuntimeError) as raised:
+            look()
+        told = marked_in(f"Spark says: {raised.value}, at org.apache")
+        assert isinstance(told, OffsetsLost)
+        assert told.message.startswith(f"topic {harbour.topic} was recreated")
 
 
-@pytest.mark.parametrize(
-    ("lose", "said"), [(recreate, "was recreated"), (truncate, r"up to offset 2, .* holds 4 to 7")]
-)
-def test_a_log_that_does_not_continue_is_refused_until_its_checkpoint_is_removed(
-    harbour: Harbour, lose: Callable[[Harbour], None], said: str
-) -> None:
-    harbour.send([event(number) for number in range(4)])
-    assert harbour.land().topics[0].rows == 4
-    lose(harbour)
-    before = harbour.files()
+def refused(harbour: Harbour, said: str) -> None:
     with pytest.raises(OffsetsLost, match=said) as raised:
         harbour.land()
-    assert harbour.files() == before
     checkpoint = checkpoint_of(harbour.settings.lake, harbour.house.use_case, harbour.topic)
-    assert raised.value.next is not None
-    assert f"remove {checkpoint}" in raised.value.next
+    assert f"remove {checkpoint}" in (raised.value.next or "")
 
 
 def test_what_cannot_work_is_said_before_spark_starts(
