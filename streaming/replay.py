@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
+import pyarrow.compute as pc
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewTopic
 from kafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAlreadyExistsError
@@ -198,13 +199,17 @@ def recorded(
         days = set(windows.days(source, first, last)) | (set(asked_for) if scored else set())
         contract = windows.contracts.get(source) or Contract.of_source(pipeline.use_case, source)
         for day in sorted(days):
-            table = read_partition(lake, contract, day)
-            times = table[contract.time].cast("int64").to_pylist()
+            table = read_partition(lake, contract, day, landed=True)
+            times = table[contract.time].cast("int64")
+            # What never was on Kafka became readable when it happened.
+            available = pc.coalesce(table["_available_at"].cast("int64"), times).to_pylist()
             ids, values = table[contract.id].to_pylist(), to_json(contract, table)
             topic, asked = pipeline.topic_of(source), day in asked_for
             found += [
-                Recorded(at, scored, key, value, topic, at, asked)
-                for at, key, value in zip(times, ids, values, strict=True)
+                Recorded(readable, scored, key, value, topic, at, asked)
+                for readable, key, value, at in zip(
+                    available, ids, values, times.to_pylist(), strict=True
+                )
             ]
     return sorted(found)
 

@@ -62,19 +62,25 @@ def write_partition(lake: str, source: str, day: date, batch: str, table: pa.Tab
 
 
 def read_partition(
-    lake: str, contract: Contract, day: date, columns: Sequence[str] | None = None
+    lake: str,
+    contract: Contract,
+    day: date,
+    columns: Sequence[str] | None = None,
+    *,
+    landed: bool = False,
 ) -> pa.Table:
     """The events of one day in the contract's types, each identity (id, time) once.
 
     Of several copies the first counts, see above; rows keep the order of batch, file and row.
-    `columns` limits what is read (id and time are always read). Values are not checked here; a
+    `columns` limits what is read (id and time are always read); with `landed` the columns
+    LANDED come along, null where a row never was on Kafka. Values are not checked here; a
     column that the contract lets be absent reads as null.
 
     Raises LakeError when the partition is missing or empty, a column is missing or of another
     type, or an event lies in the folder of another day.
     """
     system, root = open_lake(lake)
-    schema = pa.schema([*_schema(contract, columns), *_PLACE])
+    schema = pa.schema([*_schema(contract, columns), *(LANDED if landed else _PLACE)])
     tables = [
         _read(system, root, path, contract, schema)
         for path in partition_files(lake, contract.source, day)
@@ -88,7 +94,8 @@ def read_partition(
             next=f"load the events of {day} into the lake",
         )
     _refuse_other_days(table, contract, day)
-    return distinct(table, contract).drop_columns([field.name for field in _PLACE])
+    once = distinct(table, contract)
+    return once if landed else once.drop_columns([field.name for field in _PLACE])
 
 
 def stored_rows(lake: str, source: str, day: date) -> int:

@@ -133,9 +133,9 @@ def approve_windows(windowed_approved: Settings) -> Iterator[Callable[[bool], st
 
 @pytest.fixture(scope="session")
 def january(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A lake with the flights of the first weeks of January."""
+    """A lake with the flights of January."""
     return windowed.write_lake(
-        tmp_path_factory.mktemp("january"), date(2013, 1, 1), date(2013, 1, 20)
+        tmp_path_factory.mktemp("january"), date(2013, 1, 1), date(2013, 1, 31)
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -14,11 +13,19 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from streaming.dead_letters import HEADER
 from streaming.replay import Recorded
 from tests.streaming.deployment import Deployment, until
-from tests.streaming.windowed import Expected, expected, one_day, records_of, send, stored
+from tests.streaming.windowed import (
+    HOUR,
+    Expected,
+    expected,
+    one_day,
+    records_of,
+    send,
+    stored,
+    with_trouble,
+)
 
 DAY = date(2013, 1, 10)
 SOME_DAYS = (date(2013, 1, 8), date(2013, 1, 14))
-HOUR = 3_600_000_000
 
 
 def settled(deployment: Deployment, records: Sequence[Recorded]) -> None:
@@ -63,18 +70,6 @@ def test_control_without_a_cut_it_drifts(windowed_deployment: Deployment, januar
     settled(windowed_deployment, records)
     with pytest.raises(AssertionError):
         require_equal(windowed_deployment, one_day(records), expected(records))
-
-
-def with_trouble(records: Sequence[Recorded]) -> list[Recorded]:
-    """One in a hundred late by hours, one in a hundred twice; in the order of the log."""
-    draw, found = random.Random(1), []
-    for record in records:
-        if draw.random() < 0.01:
-            record = record._replace(available_at=record.available_at + 2 * HOUR)
-        found.append(record)
-        if draw.random() < 0.01:
-            found.append(record._replace(available_at=record.available_at + HOUR))
-    return sorted(found)
 
 
 @pytest.mark.parametrize("trouble", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from tests.streaming.deployment import Deployment
 from tests.window_values import window_values
 
 __all__ = [
+    "HOUR",
     "USE_CASE",
     "Expected",
     "expected",
@@ -30,10 +32,12 @@ __all__ = [
     "records_of",
     "send",
     "stored",
+    "with_trouble",
     "write_lake",
 ]
 
 USE_CASE = "flight_windows"
+HOUR = 3_600_000_000
 
 
 def write_lake(lake: Path, first: date, last: date) -> str:
@@ -57,6 +61,18 @@ def records_of(deployment: Deployment, lake: str, first: date, last: date) -> li
 def one_day(records: Sequence[Recorded]) -> list[str]:
     """The ids of the events that were asked for."""
     return [record.key for record in records if record.scored and record.asked_for]
+
+
+def with_trouble(records: Sequence[Recorded]) -> list[Recorded]:
+    """One in a hundred late by hours, one in a hundred twice; in the order of the log."""
+    draw, found = random.Random(1), []
+    for record in records:
+        if draw.random() < 0.01:
+            record = record._replace(available_at=record.available_at + 2 * HOUR)
+        found.append(record)
+        if draw.random() < 0.01:
+            found.append(record._replace(available_at=record.available_at + HOUR))
+    return sorted(found)
 
 
 def send(deployment: Deployment, records: Sequence[Recorded], *, backlog: bool = False) -> None:
