@@ -76,7 +76,7 @@ def so_far(windows: WindowSet, log: Iterable[tuple[str, list[Record]]]) -> dict[
     return known
 
 
-@settings(cases, max_examples=900)
+@settings(cases, max_examples=820)
 @given(st.data())
 def test_any_micro_batches_give_what_the_reference_gives(data: st.DataObject) -> None:
     """Folding and asking take turns; every answer is about what has been folded by then."""
@@ -96,7 +96,7 @@ def test_any_micro_batches_give_what_the_reference_gives(data: st.DataObject) ->
         assert found[name] == len(counted(source, windows.contracts[name], history.records[name]))
 
 
-@settings(cases, max_examples=800)
+@settings(cases, max_examples=720)
 @given(st.data())
 def test_forgetting_changes_no_later_answer(data: st.DataObject) -> None:
     """Evict before each query what it and later ones cannot see; records keep coming."""
@@ -122,7 +122,7 @@ def test_forgetting_changes_no_later_answer(data: st.DataObject) -> None:
         assert fold(online, source, records).counted == 0
 
 
-@settings(cases, max_examples=600)
+@settings(cases, max_examples=540)
 @given(st.data())
 def test_a_restart_at_any_offset_gives_the_same_bits(data: st.DataObject) -> None:
     """Refold from any offset before the first record that pending events need, and go on."""
