@@ -69,7 +69,7 @@ class Stream:
     model has windows: their state is kept so much longer than the longest window."""
     state_wait_ms: int = 5000
     """How long a micro-batch waits for state events that are in Kafka already. Then it is
-    scored without them, and its rows are marked incomplete."""
+    scored without the rest of them, and its rows are marked incomplete."""
     timestamps: str = "LogAppendTime"
     """What Kafka's record timestamps are: LogAppendTime, or CreateTime where they are replayed."""
     clock_skew_s: float = 5.0

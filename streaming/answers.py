@@ -67,7 +67,8 @@ def await_answers(kafka: str, pipeline: Pipeline, sent: Sent, bar: Progress) -> 
                 raise Terminal(
                     f"{len(sent.at_ms) - len(latency):,} of {len(sent.at_ms):,} events have no"
                     f" answer in {scored}, and none came for {_SILENCE_S:.0f} s",
-                    left="the events are in their topic; a worker will answer them",
+                    left="the events are in their topic; a worker answers them or sends them to"
+                    f" {pipeline.topics.dead_letters}",
                     next=f"lockstep stream {pipeline.use_case}, or look at its /health page",
                 )
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from confluent_kafka.admin import AdminClient
 
@@ -30,44 +31,62 @@ class Horizon:
         self._lateness = int(pipeline.stream.max_lateness_h * _HOUR_US)
         self._clock = pipeline.stream.timestamps == "LogAppendTime"
         self._newest: dict[int, int] = {}
+        self._idle: dict[int, int] = {}
+        """Partitions where nothing waits: they hold nothing back while others bring events."""
         self._batches = 0
 
     @property
     def time(self) -> int | None:
         """Event time, microseconds; None while no record has been seen."""
-        newest = list(self._newest.values())
-        return min(newest) - self._lateness if newest else None
+        newest, idle = list(self._newest.values()), list(self._idle.values())
+        if newest:
+            return min(newest) - self._lateness
+        return max(idle) - self._lateness if idle else None
 
     def passed(self, timestamps: dict[int, int]) -> None:
         """Partition -> timestamp (microseconds) of a record that was taken from it."""
         self._newest.update(timestamps)
+        for partition in timestamps:
+            self._idle.pop(partition, None)
 
     def drop(self, partition: int) -> None:
         self._newest.pop(partition, None)
+        self._idle.pop(partition, None)
 
-    def look(self, offsets: dict[int, int]) -> dict[int, int]:
-        """Timestamps of the records at these offsets: what waits in newly assigned partitions.
+    def look(self, offsets: dict[int, int]) -> None:
+        """Note the records at these offsets: what waits in newly assigned partitions.
 
-        Of a partition where nothing waits: of its last record, or now, where the broker's clock
+        Of a partition where nothing waits: its last record, or now, where the broker's clock
         stamps records. A partition that is empty says nothing.
         """
         admin = AdminClient({"bootstrap.servers": self._kafka, "log_level": 0})
         places = [(self._topic, partition) for partition in offsets]
         ends, starts = state_topics.ends(admin, places), state_topics.starts(admin, places)
-        found, ask = {}, {}
+        ask = {}
         for place in places:
-            waiting = offsets[place[1]] < ends[place]
-            if not waiting and self._clock:
-                found[place[1]] = time.time_ns() // 1000
+            partition = place[1]
+            if offsets[partition] < ends[place]:
+                ask[place] = offsets[partition]
+            elif self._clock:
+                self._idle[partition] = time.time_ns() // 1000
             elif ends[place] > starts[place]:
-                ask[place] = offsets[place[1]] if waiting else ends[place] - 1
-        if ask:
-            stamps = state_topics.first_timestamps(self._kafka, ask)
-            found |= {place[1]: stamp for place, stamp in stamps.items()}
-        return found
+                ask[place] = ends[place] - 1
+        if not ask:
+            return
+        for place, stamp in state_topics.first_timestamps(self._kafka, ask).items():
+            waits = offsets[place[1]] < ends[place]
+            (self._newest if waits else self._idle)[place[1]] = stamp
 
-    def evict(self, state: LiveState) -> None:
-        """Let `state` forget what no event that may still come can see, now and then."""
+    def evict(self, state: LiveState, idle: Callable[[int], bool]) -> None:
+        """Let `state` forget what no event that may still come can see, now and then.
+
+        `idle` says of a partition whether all of it has been read.
+        """
         self._batches += 1
-        if self._batches % _EVERY == 0 and self.time is not None:
+        if self._batches % _EVERY:
+            return
+        for partition in [partition for partition in self._newest if idle(partition)]:
+            stamp = self._newest.pop(partition)
+            self._idle[partition] = time.time_ns() // 1000 if self._clock else stamp
+        if self.time is not None:
             state.evict(self.time)

@@ -164,6 +164,14 @@ class Intake:
         )
         self._outlet.put(Work(batch, serving, dead, taken_at))
         self._position.update({span.partition: span.next for span in spans})
+        if serving.state is not None:
+            # Not before: this micro-batch may hold the oldest events that still come.
+            self._horizon.evict(serving.state, self._all_read)
+
+    def _all_read(self, partition: int) -> bool:
+        place = TopicPartition(self._topic, partition)
+        _, end = self._consumer.get_watermark_offsets(place, cached=True)
+        return bool(self._position.get(partition, 0) >= end)
 
     def _window(
         self, serving: Serving, messages: list[Message], columns: Columns
@@ -178,8 +186,9 @@ class Intake:
         if not len(rows):
             return refused, None
         times = columns[contract.time][rows]
-        windowed, gone = state_at(state, times, self._limits, self._status, self._give_up)
-        self._horizon.evict(state)
+        windowed, gone = state_at(
+            state, times, self._horizon.time, self._limits, self._status, self._give_up
+        )
         refused.update((int(rows[row]), why) for row, why in gone.items())
         keep = np.array([row not in gone for row in range(len(rows))], np.bool_)
         return refused, replace(windowed, incomplete=windowed.incomplete[keep])
@@ -241,10 +250,7 @@ class Intake:
 
     def _fold_for(self, offsets: dict[int, int]) -> None:
         """State for what waits in newly assigned partitions, before the first of it is scored."""
-        pending = patiently(
-            lambda: self._horizon.look(offsets), "kafka", self._status, self._give_up
-        )
-        self._horizon.passed(pending)
+        patiently(lambda: self._horizon.look(offsets), "kafka", self._status, self._give_up)
         serving = self._models.serving
         if serving and serving.state and self._horizon.time is not None:
             oldest, state = self._horizon.time, serving.state

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from lockstep.contracts import Contract, EventDecoder
-from lockstep.errors import ModelRefused, Terminal
+from lockstep.errors import LockstepError, ModelRefused
 from lockstep.features.windows import WindowSet
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model, current
@@ -72,6 +72,12 @@ class ModelRefresher:
     def wake(self) -> None:
         """Look now instead of at the next poll."""
         self._wake.set()
+
+    def require_same_topics(self) -> None:
+        """Raises OffsetsLost when a state topic that serves was recreated or has grown."""
+        serving = self.serving
+        if serving and serving.state:
+            serving.state.require_same_topics()
 
     def _follow(self) -> None:
         while True:
@@ -134,18 +140,21 @@ class ModelRefresher:
             return serving.state
         # Only the first state is a condition: while a later one folds, another serves.
         status = Status(self._pipeline.use_case) if serving else self._status
-        state = LiveState(self._settings.kafka, self._pipeline, windows, status)
+        state = None
         try:
+            state = LiveState(self._settings.kafka, self._pipeline, windows, status)
             state.open()
             if self.horizon.time is not None:
                 state.serve_from(self.horizon.time)
-        except Terminal as error:
-            state.close()
-            raise ModelRefused(
-                f"windows: {error.message}", left=error.left, next=error.next
-            ) from None
-        except BaseException:
-            state.close()
-            raise
+        except Exception as error:
+            if state is not None:
+                state.close()
+            if waits_for(error):
+                raise
+            if isinstance(error, LockstepError):
+                why, left, following = error.message, error.left, error.next
+            else:
+                why, left, following = str(error), None, None
+            raise ModelRefused(f"windows: {why}", left=left, next=following) from error
         state.report_to(self._status)
         return state

@@ -121,7 +121,7 @@ class ScoringService:
             lambda: producer.list_topics(topics.scored, timeout=5.0), "kafka", status, self._stop
         )
         self.models.start()
-        watch = TopicWatch(settings.kafka, topics, known)
+        watch = TopicWatch(settings.kafka, topics, known, self.models.require_same_topics)
         intake = Intake(
             settings.kafka,
             self._pipeline,

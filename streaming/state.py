@@ -42,6 +42,7 @@ __all__ = ["LiveState"]
 _CHUNK = 16_384
 _POLL_S = 0.002
 _TIMEOUT_S = 10.0
+_FOREVER = 2**62
 
 
 class LiveState:
@@ -58,10 +59,17 @@ class LiveState:
             )
             for topic, source in self._sources.items()
         }
+        self._topics: dict[str, state_topics.Described] = {}
+        self._kept: dict[str, int | None] = {}
+        """Topic -> microseconds that it keeps records; None for ever."""
         self._partitions: list[tuple[str, int]] = []
         self._read: dict[tuple[str, int], int] = {}
         """Where each partition is read up to."""
         self._online: OnlineWindows | None = None
+        self._folded = False
+        """Whether what it holds is whole from its beginning on."""
+        self._gone = False
+        """The log was deleted under the reader."""
         # By source: each one's log begins where it likes, and its windows reach as far as they do.
         self._lost_before: dict[str, int] = {}
         self._begins: dict[str, int] = {}
@@ -82,10 +90,24 @@ class LiveState:
 
     def open(self) -> None:
         """Look at the topics. Raises Terminal when they cannot keep what a window promises."""
-        self._partitions = state_topics.state_partitions(
-            self._admin, list(self._sources), self._kafka
-        )
-        state_topics.require_kept_promises(self._admin, self._pipeline, self.windows)
+        self._topics = state_topics.described(self._admin, list(self._sources), self._kafka)
+        self._partitions = state_topics.partitions_of(self._topics)
+        self._kept = state_topics.require_kept_promises(self._admin, self._pipeline, self.windows)
+
+    def require_same_topics(self) -> None:
+        """Raises OffsetsLost when a state topic was recreated or got more partitions."""
+        for name, now in state_topics.described(
+            AdminClient({"bootstrap.servers": self._kafka, "log_level": 0}),
+            list(self._sources),
+            self._kafka,
+        ).items():
+            if now != self._topics[name]:
+                raise OffsetsLost(
+                    f"the state topic {name} was recreated or has other partitions: it was"
+                    f" {self._topics[name]}, and is {now}",
+                    left="what was scored",
+                    next="start the worker again: it folds the topics as they are now",
+                )
 
     def report_to(self, status: Status) -> None:
         """Whose conditions and counters it keeps from now on."""
@@ -97,8 +119,13 @@ class LiveState:
     def serve_from(self, time: int) -> None:
         """Make windows of events from `time` (microseconds) on answerable."""
         needed = self.needed_from(time)
-        if self._online is None or needed < self._online.complete_from:
+        if self._online is None or not self._folded or needed < self._online.complete_from:
             self._refold(needed)
+
+    @property
+    def folded(self) -> bool:
+        """False once the log has moved away under the reader: `serve_from` folds again."""
+        return self._folded
 
     def needed_from(self, time: Any, source: str | None = None) -> Any:
         """The earliest state event (of `source`) that a window of an event at `time` can see."""
@@ -130,8 +157,8 @@ class LiveState:
         """Fold until the cut is reached. False when `wait_s` was not enough."""
         deadline = time.monotonic() + wait_s
         while any(self._read[place] < end for place, end in cut.items()):
-            moved = self._fold(self._consumer.consume(_CHUNK, _POLL_S))
-            if not moved and time.monotonic() > deadline:
+            self._fold(self._consumer.consume(_CHUNK, _POLL_S))
+            if self._gone or time.monotonic() > deadline:
                 return False
         return True
 
@@ -166,6 +193,7 @@ class LiveState:
     def _refold(self, needed: int) -> None:
         """Begin again, further back."""
         self._status.fail("windows", "folding the state topics")
+        self._folded = self._gone = False
         # A record is at most clock_skew older than the event in it.
         skew = max(source.clock_skew for source in self.windows.sources.values())
         since_ms = (needed - skew) // 1000
@@ -181,8 +209,12 @@ class LiveState:
         self._read = dict(begin)
         self._consumer.assign([TopicPartition(*place, at) for place, at in begin.items()])
         while not self.catch_up(ends, _TIMEOUT_S):
-            # Nothing came for long: the broker may be away.
+            if self._gone:
+                self._refold(needed)
+                return
+            # It takes long, or the broker is away: then asking says so.
             ends = self.ends()
+        self._folded = True
         self._status.hold("windows")
 
     def _note_where_the_log_begins(
@@ -196,16 +228,20 @@ class LiveState:
         first = state_topics.first_timestamps(self._kafka, heads)
         for topic, source in self._sources.items():
             own = {place: at for place, at in first.items() if place[0] == topic}
-            cut_off = [at for place, at in own.items() if oldest[place] > 0]
+            mine = [place for place in self._partitions if place[0] == topic]
+            now = time.time_ns() // 1000
+            cut_off = [first.get(p, now) for p in mine if p in heads and oldest[p] > 0]
             if cut_off:
-                # A deleted record was older than the first one left, its event by up to skew not.
-                self._lost_before[source] = max(cut_off) + skew
-            whole = all(place in heads for place in self._partitions if place[0] == topic)
-            if own and whole:
-                self._begins[source] = min(own.values()) + skew
+                # What is gone was older than the first record left, and than the retention.
+                # Its event may have been younger than its record by up to the skew.
+                gone = min(max(cut_off), now - (self._kept[topic] or 0))
+                self._lost_before[source] = gone + skew
+            if all(place in heads for place in mine) and not cut_off:
+                # Nothing was ever deleted: what is not there, happened before the log began.
+                self._begins[source] = min(own.values(), default=_FOREVER) + skew
 
-    def _fold(self, messages: list[Message]) -> bool:
-        """Fold what came; whether anything did."""
+    def _fold(self, messages: list[Message]) -> None:
+        """Fold what came."""
         by_topic: dict[str, list[Message]] = defaultdict(list)
         for message in messages:
             error = message.error()
@@ -215,11 +251,13 @@ class LiveState:
                 self._read[place] = message.offset() + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._read[place] = max(self._read[place], message.offset())
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                # Retention overtook a reader that had nothing to score for long.
+                self._folded, self._gone = False, True
             elif not waits_for(KafkaException(error)):
                 raise KafkaException(error)
         for topic, records in by_topic.items():
             self._fold_topic(topic, records)
-        return bool(by_topic)
 
     def _fold_topic(self, topic: str, records: list[Message]) -> None:
         assert self._online is not None  # noqa: S101 - _refold assigns both
@@ -233,7 +271,11 @@ class LiveState:
                 " and let its producers write records of the present format",
             )
         available_at = np.fromiter((ms for _, ms in stamps), np.int64, len(stamps)) * 1000
-        found = self._online.fold(self._sources[topic], decoded.columns, available_at)
+        source = self._sources[topic]
+        if self._begins.get(source, 0) >= _FOREVER and len(available_at):
+            skew = self.windows.sources[source].clock_skew
+            self._begins[source] = int(available_at.min()) + skew
+        found = self._online.fold(source, decoded.columns, available_at)
         status = self._status
         status.state_events.inc(found.counted)
         status.state_late.inc(found.late)

@@ -8,7 +8,7 @@ worker says so before it is ready instead of being wrong later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     Consumer,
@@ -24,7 +24,16 @@ from lockstep.errors import Terminal
 from lockstep.features.windows import WindowSet
 from lockstep.pipeline import Pipeline
 
-__all__ = ["Offsets", "first_timestamps", "require_kept_promises", "state_partitions"]
+__all__ = [
+    "Described",
+    "Offsets",
+    "described",
+    "ends",
+    "first_timestamps",
+    "partitions_of",
+    "require_kept_promises",
+    "starts",
+]
 
 _TIMEOUT_S = 10.0
 _HOUR_MS = 3_600_000
@@ -33,13 +42,20 @@ Offsets = Mapping[tuple[str, int], int]
 """(topic, partition) -> offset."""
 
 
-def state_partitions(admin: AdminClient, topics: list[str], kafka: str) -> list[tuple[str, int]]:
-    """Every partition of the state topics, in order. Raises Terminal for a missing topic."""
+class Described(NamedTuple):
+    """What must not change under a reader."""
+
+    id: str
+    partitions: int
+
+
+def described(admin: AdminClient, topics: list[str], kafka: str) -> dict[str, Described]:
+    """The topics as they are now. Raises Terminal for one that is missing."""
     found = admin.describe_topics(TopicCollection(topics), request_timeout=_TIMEOUT_S)
-    partitions = []
+    known = {}
     for name, future in found.items():
         try:
-            described = future.result()
+            topic = future.result()
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise
@@ -48,18 +64,42 @@ def state_partitions(admin: AdminClient, topics: list[str], kafka: str) -> list[
                 left="nothing was scored",
                 next="lockstep up (creates the topics of every pipeline.toml), or create it",
             ) from None
-        partitions += [(name, number) for number in range(len(described.partitions))]
-    return sorted(partitions)
+        known[name] = Described(str(topic.topic_id), len(topic.partitions))
+    return known
 
 
-def require_kept_promises(admin: AdminClient, pipeline: Pipeline, windows: WindowSet) -> None:
-    """Raises Terminal naming a state topic that cannot keep a window's promise, and why."""
+def partitions_of(topics: Mapping[str, Described]) -> list[tuple[str, int]]:
+    """Every partition, in order."""
+    return sorted((name, n) for name, topic in topics.items() for n in range(topic.partitions))
+
+
+def require_kept_promises(
+    admin: AdminClient, pipeline: Pipeline, windows: WindowSet
+) -> dict[str, int | None]:
+    """State topic -> how long it keeps records, microseconds; None: for ever.
+
+    Raises Terminal naming a topic that cannot keep a window's promise, and why.
+    """
+    for source in windows.sources.values():
+        if source.clock_skew > pipeline.stream.clock_skew_s * 1_000_000:
+            raise Terminal(
+                f"the windows over {source.name} allow clocks to be"
+                f" {source.clock_skew / 1e6:g} s ahead, but landing refuses what is more than"
+                f" stream.clock_skew_s = {pipeline.stream.clock_skew_s:g} s ahead: the lake would"
+                " lack events that were scored",
+                left="nothing was scored; events wait in Kafka",
+                next="set stream.clock_skew_s in pipeline.toml to the sources' clock_skew",
+            )
     sources = {pipeline.topic_of(source): source for source in windows.sources}
-    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in sources]
+    resources = [
+        ConfigResource(ResourceType.TOPIC, topic) for topic in {*sources, pipeline.topics.events}
+    ]
+    kept: dict[str, int | None] = {}
     for resource, future in admin.describe_configs(resources, request_timeout=_TIMEOUT_S).items():
         config = {name: entry.value for name, entry in future.result().items()}
-        topic, source = resource.name, sources[resource.name]
-        window = max((w for w in windows.windows if w.source == source), key=lambda w: w.over)
+        topic, source = resource.name, sources.get(resource.name)
+        of = [w for w in windows.windows if source in (None, w.source)]
+        window = max(of, key=lambda w: w.over)
         told: dict[str, Any] = {"left": "nothing was scored; events wait in Kafka"}
         expected, found = pipeline.stream.timestamps, config.get("message.timestamp.type")
         if found != expected:
@@ -70,22 +110,34 @@ def require_kept_promises(admin: AdminClient, pipeline: Pipeline, windows: Windo
                 " stream.timestamps",
                 **told,
             )
+        if source is None:
+            continue
         if "compact" in (config.get("cleanup.policy") or ""):
             raise Terminal(
                 f"{topic} is compacted: events that window {window.name} counts may be gone",
                 next=f"set cleanup.policy=delete on {topic}",
                 **told,
             )
-        kept, needed = int(config.get("retention.ms") or -1), _needed_ms(pipeline, windows, source)
-        if 0 <= kept < needed:
+        if int(config.get("retention.bytes") or -1) >= 0:
             raise Terminal(
-                f"{topic} keeps records for {kept / _HOUR_MS:.1f} hours; window {window.name} and"
+                f"{topic} deletes records by size (retention.bytes ="
+                f" {config['retention.bytes']}): nobody knows how long window {window.name} has"
+                " its events",
+                next=f"set retention.bytes=-1 on {topic}, and its retention.ms",
+                **told,
+            )
+        keeps, needed = int(config.get("retention.ms") or -1), _needed_ms(pipeline, windows, source)
+        if 0 <= keeps < needed:
+            raise Terminal(
+                f"{topic} keeps records for {keeps / _HOUR_MS:.1f} hours; window {window.name} and"
                 f" events that come {pipeline.stream.max_lateness_h:g} hours late need"
-                f" {needed / _HOUR_MS:.1f}: {(needed - kept) / _HOUR_MS:.1f} hours are missing",
+                f" {needed / _HOUR_MS:.1f}: {(needed - keeps) / _HOUR_MS:.1f} hours are missing",
                 next=f"set retention.ms={needed} or more on {topic}, or lower"
                 " stream.max_lateness_h",
                 **told,
             )
+        kept[topic] = keeps * 1000 if keeps >= 0 else None
+    return kept
 
 
 def _needed_ms(pipeline: Pipeline, windows: WindowSet, source: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
@@ -51,10 +52,13 @@ class TopicWatch:
 
     The client goes on at its old offset in the new log, if that has as many events, and so
     skips those below it. What was scored meanwhile stays; --accept-loss reads the rest.
+    `also` looks at what else must stay as it was, and raises Terminal when it did not.
     """
 
-    def __init__(self, kafka: str, topics: Topics, known: str) -> None:
-        self._kafka, self._topics, self._known = kafka, topics, known
+    def __init__(
+        self, kafka: str, topics: Topics, known: str, also: Callable[[], None] = lambda: None
+    ) -> None:
+        self._kafka, self._topics, self._known, self._also = kafka, topics, known, also
         self._stop = threading.Event()
         self.failure: LockstepError | None = None
         threading.Thread(target=self._look, name="topic-watch", daemon=True).start()
@@ -66,6 +70,7 @@ class TopicWatch:
         while not self._stop.wait(_LOOK_S) and self.failure is None:
             try:
                 found = events_topic_id(self._kafka, self._topics)
+                self._also()
             except KafkaException:
                 continue  # away: the consumer notices, and says so
             except Terminal as error:

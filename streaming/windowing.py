@@ -66,15 +66,25 @@ def refuse(
 def state_at(
     state: LiveState,
     times: np.ndarray[Any, Any],
+    horizon: int | None,
     limits: Stream,
     status: Status,
     give_up: threading.Event,
 ) -> tuple[Windowed, Refused]:
-    """Bring the state to where events at `times` may be scored; and rows that nothing can help."""
+    """Bring the state to where events at `times` may be scored; and rows that nothing can help.
+
+    `horizon` is the time of the oldest event that may still come: folding from there on spares
+    folding again for each one that is a little older.
+    """
     oldest = int(times.min())
-    patiently(lambda: state.serve_from(oldest), "kafka", status, give_up)
-    ends = patiently(state.ends, "kafka", status, give_up)
-    whole = state.catch_up(ends, limits.state_wait_ms / 1000)
+    if horizon is not None:
+        oldest = min(oldest, horizon)
+    while True:
+        patiently(lambda: state.serve_from(oldest), "kafka", status, give_up)
+        ends = patiently(state.ends, "kafka", status, give_up)
+        whole = state.catch_up(ends, limits.state_wait_ms / 1000)
+        if state.folded:
+            break
     gone = state.lost(times)
     refused = dict.fromkeys(
         np.flatnonzero(gone).tolist(),

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -121,10 +122,11 @@ def _judged(
 
     judged: list[_OfModel] = []
     late: dict[str, int] = {}
-    by_windows: dict[str, list[str]] = {}
+    by_windows: dict[tuple[str, str], list[str]] = {}
     for digest, model in models.items():
         if model.windows:
-            by_windows.setdefault(model.windows.fingerprint, []).append(digest)
+            events = json.dumps(model.contract.document, sort_keys=True)
+            by_windows.setdefault((model.windows.fingerprint, events), []).append(digest)
     for digests in by_windows.values():
         model = models[digests[0]]
         windows = model.windows

@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from lockstep.cli.batch import find_java
 from lockstep.cli.output import emit, json_option
 from lockstep.cli.progress import Steps
 from lockstep.errors import LockstepError, UsageError
@@ -83,8 +82,6 @@ def train(
             emit({"use_case": use_case, "trained": False, **known}, text, as_json)
             return
         steps.finish(f"fingerprint {plan.fingerprint[:12]}")
-        if plan.windows:
-            find_java(settings)
         trained = training.train(settings, plan, steps)
         model, certificate = trained.compiled.model, trained.compiled.certificate
         metrics = model.manifest.training.metrics
@@ -190,7 +187,7 @@ def verify(model: str, as_json: bool) -> None:
     settings = Settings.load()
     found = locate(settings, model)
     with Steps(quiet=as_json) as steps:
-        verified = run(settings, found, steps, before_spark=lambda: find_java(settings))
+        verified = run(settings, found, steps)
     document = {
         "model": found.name,
         "digest": verified.model.digest,

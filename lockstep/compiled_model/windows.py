@@ -79,6 +79,8 @@ def _wrong_with(
     for name in filter(None, (window.value, window.minus)):
         if _kind(contract, name) not in _NUMBERS:
             yield f"aggregates {name!r}, which is {_shown(contract, name)}, not a number"
+        elif contract.by_name[name].sensitive and window.agg != "count":
+            yield f"stores the {window.agg} of {name!r}, which is sensitive"
     for condition in window.where:
         field = contract.by_name.get(condition.field)
         if field is None or not _fits(condition, field):

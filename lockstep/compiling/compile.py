@@ -165,7 +165,6 @@ def _golden(
     seen = _some(validation, _GOLDEN_SEEN)
     fields = [wanted.name for wanted in traced.inputs]
     hidden = {name for name in fields if contract.by_name[name].sensitive}
-    hidden |= windows.sensitive
     columns = {}
     for name in (*fields, *windows.names):
         invented = edges[name]

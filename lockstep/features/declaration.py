@@ -229,6 +229,12 @@ def _spec(
         field = _field(window, contract, name)
         if field.kind not in ("number", "integer"):
             window._refuse(f"value {name!r} is a {field.kind}", "a number or an integer field")
+        if field.sensitive and window.agg != "count":
+            # Of one event in the window, each of them is the value itself.
+            window._refuse(
+                f"the {window.agg} of {name!r} is sensitive, and window values are stored",
+                'agg="count", or another field',
+            )
         assert field.minimum is not None and field.maximum is not None  # noqa: S101, PT018
         largest = max(abs(field.minimum), abs(field.maximum)) * 10**window.scale
         if largest > _EXACT:

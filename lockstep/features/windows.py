@@ -112,16 +112,6 @@ class WindowSet:
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
     @property
-    def sensitive(self) -> set[str]:
-        """Windows whose values are made of a sensitive field's."""
-        return {
-            window.name
-            for window in self.windows
-            for name in (window.value, window.minus)
-            if name is not None and self.contracts[window.source].by_name[name].sensitive
-        }
-
-    @property
     def clock_skew(self) -> int:
         """How much later than its record a scored event may claim to be: the narrowest promise."""
         return min((source.clock_skew for source in self.sources.values()), default=0)

@@ -2,7 +2,7 @@
 
 from lockstep.lake.layout import days, fingerprint, partition_files
 from lockstep.lake.partition import LANDED, read_partition, stored_rows, write_partition
-from lockstep.lake.reach import input_fingerprint, state_days, state_files
+from lockstep.lake.reach import input_fingerprint, require_columns, state_days, state_files
 
 __all__ = [
     "LANDED",
@@ -11,6 +11,7 @@ __all__ = [
     "input_fingerprint",
     "partition_files",
     "read_partition",
+    "require_columns",
     "state_days",
     "state_files",
     "stored_rows",

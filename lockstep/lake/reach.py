@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
-from lockstep.errors import LakeError
-from lockstep.features.windows import WindowSet
-from lockstep.lake.layout import fingerprint, partition_files
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-__all__ = ["input_fingerprint", "state_days", "state_files"]
+from lockstep.contracts import Contract, columns_from_arrow
+from lockstep.errors import ContractError, LakeError
+from lockstep.features.windows import WindowSet
+from lockstep.lake.layout import fingerprint, open_lake, partition_files
+
+__all__ = ["input_fingerprint", "require_columns", "state_days", "state_files"]
+
+_READERS = 4
 
 
 def state_days(windows: WindowSet, days: Sequence[date]) -> dict[str, list[date]]:
@@ -28,12 +35,36 @@ def state_days(windows: WindowSet, days: Sequence[date]) -> dict[str, list[date]
 def state_files(lake: str, windows: WindowSet, days: Sequence[date]) -> dict[str, list[str]]:
     """For each source the files of these days, below the lake's root.
 
-    Raises LakeError naming the source and the day that is missing.
+    Raises LakeError naming the source and the day that is missing, or the file that lacks a
+    column of the source's contract or has it in another type.
     """
-    return {
+    found = {
         source: [path for day in wanted for path in _files(lake, windows, source, day, days)]
         for source, wanted in state_days(windows, days).items()
     }
+    for source, paths in found.items():
+        require_columns(lake, windows.contracts[source], paths)
+    return found
+
+
+def require_columns(lake: str, contract: Contract, paths: Sequence[str]) -> None:
+    """Look at the files' footers. Spark would read a column that is missing as nulls."""
+    system, root = open_lake(lake)
+
+    def look(path: str) -> None:
+        try:
+            schema = pq.read_schema(f"{root}/{path}", filesystem=system)
+            columns_from_arrow(contract, schema.empty_table())
+        except (ContractError, pa.ArrowException) as error:
+            raise LakeError(
+                f"{path} cannot be read as {contract.name}: {error}",
+                left="nothing: no prediction was written",
+                next=f"load the batch again with the types of the contract {contract.name}",
+            ) from None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        for _ in pool.map(look, paths):
+            pass
 
 
 def input_fingerprint(lake: str, source: str, day: date, windows: WindowSet) -> str:

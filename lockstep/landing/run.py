@@ -103,6 +103,14 @@ def land(
             f"landing cannot run through Spark Connect ({master}): the driver notes what landed",
             next="set LOCKSTEP_SPARK_MASTER to local[*] or spark://HOST:PORT",
         )
+    if topic is not None and pipeline.stream.timestamps == "LogAppendTime":
+        # Copies are told apart by their place in a log, and which log is not kept.
+        raise UsageError(
+            f"a replay into {topic} has the broker's time of the replay, not of the events: all of"
+            " its state would be late, and could take the place of what was live",
+            left="the lake as it was",
+            next="land replays in a deployment whose stream.timestamps is CreateTime",
+        )
     telling = progress or Silent()
     pipeline = pipeline.on(topic) if topic else pipeline
     sources = {pipeline.lake_table: pipeline.topics.events, **pipeline.state}

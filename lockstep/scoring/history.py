@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lockstep.contracts import Contract
 from lockstep.features.windows import WindowSet
-from lockstep.lake import partition_files, state_files
+from lockstep.lake import partition_files, require_columns, state_files
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -45,6 +45,7 @@ def windowed_events(
     from lockstep.features.batch import with_windows
 
     files = [path for day in days for path in partition_files(lake, contract.source, day)]
+    require_columns(lake, contract, files)
     seen = state_files(lake, windows, days)
     state = {
         source: read_state(spark, lake, windows.contracts[source], paths)

@@ -26,10 +26,10 @@ _PACKAGES = ("numpy", "onnx", "onnxruntime", "ndonnx", "spox", "tzdata", "xgboos
 _PARTS = ("compiled_model", "compiling", "contracts", "features", "lake", "scoring", "training")
 
 
-def versions(windows: WindowSet) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Of every package whose change may change the model's bits."""
-    names = (*_PACKAGES, "pyspark") if windows else _PACKAGES
-    return {"lockstep": lockstep.__version__} | {name: version(name) for name in names}
+
+    return {"lockstep": lockstep.__version__} | {name: version(name) for name in _PACKAGES}
 
 
 def code(use_case: str) -> str:

@@ -1,40 +1,32 @@
-"""Recorded events with the window values that they would have had live: the batch execution's.
+"""Recorded events with the window values that they would have had live.
 
-1. Spark computes the windows of the wanted days and writes them as Parquet into a
-   temporary folder
-2. the files are read back and put in order of (event time, id), so that however Spark cut
-   the work, the same lake gives the same rows
+The worker's own engine says what a training row saw: state events are folded day by day, in the
+order of their days, and each day's scored events look. Spark's values are the same, bit for bit
+(tests/parity), but starting it costs more than folding a year here.
 """
 
 from __future__ import annotations
 
-import tempfile
-import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
 from lockstep.contracts import Columns, Contract, columns_from_arrow
-from lockstep.errors import marked_in
+from lockstep.features.online import OnlineWindows
 from lockstep.features.windows import WindowSet
-from lockstep.scoring.history import windowed_events
-from lockstep.scoring.session import spark_session
+from lockstep.lake import read_partition, state_days, state_files
 from lockstep.settings import Settings
 from lockstep.training.progress import Progress
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 __all__ = ["read_windowed", "windowed_columns"]
 
 VALUES = "window_values"
-_LOCAL = "local[*]"
-_POLL_S = 0.5
+_READERS = 2
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_windowed(
@@ -46,27 +38,32 @@ def read_windowed(
 ) -> pa.Table:
     """The events of `days` in order of (event time, id), with `window_values`.
 
-    Starts a Spark on this machine, where the training is, and stops it.
     Raises LakeError for a day that is missing, ContractError for a sum that is beyond 2**53.
     """
-    progress.start(f"compute {len(windows)} windows of {len(days)} days in Spark", 100)
-    with (
-        tempfile.TemporaryDirectory(prefix="lockstep-windows-") as folder,
-        spark_session(
-            f"lockstep windows {contract.source}",
-            settings.spark_master if settings.spark_master.startswith("local") else _LOCAL,
-            left="nothing: no model was trained",
-            next="read Spark's log above; then run it again",
-        ) as spark,
-    ):
-        with _told(), _watched(spark, progress):
-            found = windowed_events(spark, settings.lake, contract, windows, days)
-            # Its own default, INT96, is read back as nanoseconds without a zone.
-            spark.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
-            found.write.parquet(f"file://{folder}/rows")
-        table = pa.concat_tables(
-            pq.read_table(path) for path in sorted(Path(folder, "rows").glob("*.parquet"))
-        )
+    progress.start(f"compute {len(windows)} windows of {len(days)} days", len(days))
+    state_files(settings.lake, windows, days)
+    days = sorted(days)
+    online = OnlineWindows(windows, complete_from=-(2**62))
+    unfolded = {
+        source: _read_ahead(settings.lake, windows.contracts[source], wanted)
+        for source, wanted in state_days(windows, days).items()
+    }
+    waiting = {source: next(records, None) for source, records in unfolded.items()}
+    tables = []
+    for day, table in _read_ahead(settings.lake, contract, days):
+        for source, records in unfolded.items():
+            last = max(windows.days(source, day, day))
+            while (found := waiting[source]) is not None and found[0] <= last:
+                _fold(online, source, windows.contracts[source], found[1])
+                waiting[source] = next(records, None)
+        columns = columns_from_arrow(contract, table)
+        values = online.values(columns, columns[contract.time])
+        flat = pa.array(values.reshape(-1))
+        made = pa.FixedSizeListArray.from_arrays(flat, len(windows))
+        tables.append(table.select(contract.arrow_schema.names).append_column(VALUES, made))
+        online.evict(online.needed_from(_midnight(day)))
+        progress.advance()
+    table = pa.concat_tables(tables)
     table = table.sort_by([(contract.time, "ascending"), (contract.id, "ascending")])
     progress.finish(f"{table.num_rows:,} events with {len(windows)} windows")
     return table
@@ -84,48 +81,29 @@ def windowed_columns(contract: Contract, windows: WindowSet, table: pa.Table) ->
     }
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """What Lockstep said inside of a Spark job is raised as it was."""
-    try:
-        yield
-    except Exception as error:
-        known = marked_in(str(error))
-        if known is None:
-            raise
-        raise known from None
+def _read_ahead(
+    lake: str, contract: Contract, days: Sequence[date]
+) -> Iterator[tuple[date, pa.Table]]:
+    """Each day's events, each identity once, with what Kafka said of them; read in advance."""
+
+    def read(day: date) -> tuple[date, pa.Table]:
+        return day, read_partition(lake, contract, day, landed=True)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        yield from pool.map(read, days)
 
 
-@contextmanager
-def _watched(spark: SparkSession, progress: Progress) -> Iterator[None]:
-    """Tell `progress` how far Spark's stages are, in percent."""
-    done, over = 0, threading.Event()
-    tracker = spark.sparkContext.statusTracker()
+def _fold(online: OnlineWindows, source: str, contract: Contract, table: pa.Table) -> None:
+    times = table[contract.time].cast(pa.int64())
+    # What never was on Kafka became readable when it happened.
+    available_at = pc.coalesce(table["_available_at"].cast(pa.int64()), times)
+    online.fold(
+        source,
+        columns_from_arrow(contract, table),
+        available_at.to_numpy().astype(np.int64),
+    )
 
-    def percent() -> float:
-        ran = total = 0
-        for job in tracker.getJobIdsForGroup():
-            info = tracker.getJobInfo(job)
-            stages = [tracker.getStageInfo(s) for s in (info.stageIds if info else ())]
-            ran += sum(stage.numCompletedTasks for stage in stages if stage)
-            total += sum(stage.numTasks for stage in stages if stage)
-        return 100 * ran / total if total else 0
 
-    def watch() -> None:
-        nonlocal done
-        while not over.wait(_POLL_S):
-            now = done
-            with suppress(Exception):  # a Spark that ends does not answer; the work itself says so
-                now = min(99, int(percent()))
-            # Later stages are known when they begin, so the share may fall: it waits then.
-            if now > done:
-                progress.advance(now - done)
-                done = now
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
+def _midnight(day: date) -> int:
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return (begin - _EPOCH) // (datetime.resolution)

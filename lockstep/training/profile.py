@@ -21,9 +21,9 @@ _FREQUENT = 10
 def profile(
     contract: Contract, inputs: Sequence[Input], windows: WindowSet, columns: Columns
 ) -> dict[str, ColumnProfile]:
-    """Of every input of the graph. What is made of a sensitive field shows its nulls only."""
+    """Of every input of the graph. A sensitive field shows its nulls only."""
     names = [*(wanted.name for wanted in inputs), *windows.names]
-    hidden = {field.name for field in contract.fields if field.sensitive} | windows.sensitive
+    hidden = {field.name for field in contract.fields if field.sensitive}
     return {name: _column(columns[name], name in hidden) for name in names}
 
 

@@ -1,6 +1,6 @@
 """Train, compile and certify one use case's model.
 
-1. read the training and the test period from the lake; with windows, through Spark
+1. read the training and the test period from the lake, with the windows that each event saw
 2. fit the features' constants on the training rows, trace the features into a graph
 3. run that graph over the rows: its output, and nothing else, is what XGBoost is trained on
 4. measure on the test period
@@ -96,7 +96,7 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
             "files": files,
             "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}, windows),
             "code": fingerprint.code(use_case),
-            "versions": fingerprint.versions(windows),
+            "versions": fingerprint.versions(),
         }
     )
     return Plan(use_case, definition, events, outcomes, windows, found)
@@ -130,7 +130,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
         booster=booster,
         validation=tested_on.columns,
         training=_about(plan, traced, trained_on, tested_on, metrics, score),
-        versions=fingerprint.versions(plan.windows),
+        versions=fingerprint.versions(),
         fingerprints={
             "data": fingerprint.combine(
                 {"train": trained_on.fingerprint(), "test": tested_on.fingerprint()}

@@ -5,7 +5,6 @@ It imports nothing of models/: contract, windows and test period are in the file
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -43,13 +42,11 @@ def verify(
     settings: Settings,
     found: Located,
     progress: Progress | None = None,
-    *,
-    before_spark: Callable[[], None] = lambda: None,
 ) -> Verified:
     """Open the model (which scores its golden vectors), then measure its certificate again.
 
-    The window values of a model that has windows are computed again too, in Spark; `before_spark`
-    is called where that begins. Raises ModelRefused naming what does not hold any more.
+    The window values of a model that has windows are computed again too. Raises ModelRefused
+    naming what does not hold any more.
     """
     model = open_model(found.data, digest=found.digest)
     stored = Certificate.from_json(found.certificate) if found.certificate else None
@@ -63,7 +60,7 @@ def verify(
         return Verified(model, stored, None, 0)
     progress = progress or Silent()
     booster = _booster(found.native)
-    recorded = _recorded(settings, model, progress, before_spark)
+    recorded = _recorded(settings, model, progress)
     # Without a lake the golden events take the recorded ones' place.
     columns = recorded if recorded is not None else _golden(model)
     rows = len(next(iter(columns.values())))
@@ -88,7 +85,7 @@ def _measure(
         model.manifest.use_case,
         sets,
         golden_rows=len(model.manifest.golden.margin),
-        versions=versions(model.windows),
+        versions=versions(),
         answered=progress.advance,
     )
     progress.finish(certificate.summary())
@@ -111,9 +108,7 @@ def _booster(native: bytes) -> Any:
     return booster
 
 
-def _recorded(
-    settings: Settings, model: CompiledModel, progress: Progress, before_spark: Callable[[], None]
-) -> Columns | None:
+def _recorded(settings: Settings, model: CompiledModel, progress: Progress) -> Columns | None:
     """The events of the test period; None when the lake lacks a day of it."""
     about, contract, windows = model.manifest.training, model.contract, model.windows
     first, until = date.fromisoformat(about.tested_from), date.fromisoformat(about.tested_until)
@@ -127,7 +122,6 @@ def _recorded(
             return columns_from_arrow(contract, pa.concat_tables(tables))
     except LakeError:
         return None
-    before_spark()
     table = read_windowed(settings, contract, windows, days, progress)
     return windowed_columns(contract, windows, table)
 

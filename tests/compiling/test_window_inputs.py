@@ -10,8 +10,10 @@ from lockstep.compiled_model.parts import features_part, trees_part
 from lockstep.compiling import trace
 from lockstep.compiling.edges import edge_columns
 from lockstep.compiling.estimator import read_forest
-from lockstep.contracts import model_inputs
+from lockstep.contracts import Contract, model_inputs
 from lockstep.errors import UsageError
+from lockstep.features import Source, Window
+from lockstep.features.declaration import bind
 from lockstep.features.reference import Record, window_values
 from lockstep.scoring import OnnxScorer
 from tests.small_model import (
@@ -133,25 +135,21 @@ def test_edge_rows_put_windows_on_the_thresholds_and_beside_them():
             assert np.isin(wanted.astype(np.float32), values).mean() > 0.95
 
 
-def test_values_of_sensitive_fields_are_not_in_the_file():
-    from lockstep.features.windows import StateSource, WindowSet
-
-    document = {**arrivals().document}
-    properties = {**document["properties"]}
+def test_a_sensitive_value_is_counted_at_most():
+    """Window values are stored: any other aggregate of one event is the value itself."""
+    properties = {**arrivals().document["properties"]}
     properties["arr_delay"] = properties["arr_delay"] | {"x-sensitive": True}
-    document["properties"] = properties
-    sources = [
-        source if source.name != "flight_arrivals" else StateSource(
-            source.name, source.delay, source.clock_skew, document
-        )
-        for source in windows().sources.values()
-    ]  # fmt: skip
-    secret = WindowSet(sources, windows().windows)
-    assert secret.sensitive == {
-        *("origin_delay_3h", "dest_gain_3h", "route_delay_6h", "carrier_worst_1h"),
-        *("carrier_best_1h", "tail_last_12h"),
-    }
-    assert windows().sensitive == set()
+    secret = Contract.from_document({**arrivals().document, "properties": properties})
+    came = Source("flight_arrivals", delay="1min", clock_skew="5s")
+
+    def bound(agg):
+        window = Window("w", came, "origin", agg, "1h", "5min", "arr_delay")
+        return bind([window], departures(), lambda source: secret)
+
+    assert bound("count").names == ("w",)
+    for agg in ("sum", "mean", "min", "max", "last"):
+        with pytest.raises(UsageError, match=f"window w: the {agg} of 'arr_delay' is sensitive"):
+            bound(agg)
 
 
 def test_a_window_that_no_feature_reads():

@@ -126,16 +126,23 @@ WHERE NOT EXISTS (
       AND b.event_id = s.event_id AND b.event_time = s.event_time
 );
 
+-- A run looks at the lake after it began: what landed later it may have missed. A run that found
+-- nothing changed has looked, too.
 CREATE VIEW changed_days AS
 SELECT l.source, l.event_date, sum(l.rows)::bigint AS rows, sum(l.late)::bigint AS late,
-       max(l.landed_at) AS landed_at, p.publish_id, p.published_at
+       max(l.landed_at) AS landed_at, c.publish_id, p.published_at
 FROM landings l
 JOIN current_publish c ON c.event_date = l.event_date
 JOIN publish_log p ON p.attempt = c.attempt
-WHERE l.landed_at > p.published_at AND l.rows > 0
-GROUP BY l.source, l.event_date, p.publish_id, p.published_at;
+WHERE l.rows > 0 AND l.landed_at > (
+    SELECT max(b.started_at) FROM batch_attempts b
+    WHERE b.event_date = c.event_date AND b.publish_id = c.publish_id
+      AND b.state IN ('published', 'unchanged')
+)
+GROUP BY l.source, l.event_date, c.publish_id, p.published_at;
 COMMENT ON VIEW changed_days IS
-    'Published days of which more events landed in the lake since: what to score again.';
+    'Published days of which more events landed in the lake since. Days whose windows see them
+     change too, and are not listed.';
 
 CREATE VIEW window_audits AS
 SELECT a.event_date, a.topic, w.window_name, m.model_version, w.digest AS model_digest,
