@@ -7,7 +7,7 @@ the lake (`lockstep data flight_delay` fills it) with the same parameters; the o
 windows has the row features alone. --quick trains on January and tests on one week of February.
 
 auc       on the test period
-train_s   seconds from the lake to the certified model; windows are computed by a local Spark
+train_s   seconds from the lake to the certified model
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import time
 from datetime import date
 
 from benchmarks.report import Report, arguments
-from lockstep.cli.batch import find_java
 from lockstep.cli.progress import Steps
 from lockstep.features.windows import NO_WINDOWS
 from lockstep.settings import Settings
@@ -35,7 +34,6 @@ QUICK = (
 def main() -> None:
     given = arguments(__doc__ or "")
     settings = Settings.load()
-    find_java(settings)
     whole = make_plan(settings, USE_CASE)
     if given.quick:
         whole = with_definition(whole, train=QUICK[0], test=QUICK[1])
