@@ -4,7 +4,7 @@
 # .venv/, the local stack into .lockstep/.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-.PHONY: help demo test lint format up down status bench faults sync clean
+.PHONY: help demo test lint format up down status bench faults long sync clean
 
 BIN := .venv/bin
 # The environment is in step with the lock file when this file is newer than both.
@@ -49,6 +49,9 @@ bench: $(SYNCED) ## all benchmarks, the quick way
 
 faults: $(SYNCED) ## the fault suite: kill, freeze and cut off, and count what is lost or doubled
 	@$(BIN)/python -m pytest -v $(FAULTS)
+
+long: $(SYNCED) ## the tests that compute windows in Spark, land and audit: minutes each
+	@$(BIN)/python -m pytest -m long
 
 sync: $(SYNCED) ## install the locked packages into .venv/
 

@@ -18,6 +18,8 @@ from lockstep.errors import CheckFailed, LakeError, UsageError
 from tests.audit.conftest import DAY, AuditHouse
 from tests.small_model import windows
 
+pytestmark = pytest.mark.long
+
 NAMES = windows().names
 
 

@@ -25,6 +25,8 @@ from tests.small_model import (
     windows_of,
 )
 
+pytestmark = pytest.mark.long
+
 _DAY = 86_400_000_000
 
 

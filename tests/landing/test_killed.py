@@ -13,6 +13,8 @@ from tests.landing import killed_landing
 from tests.landing.conftest import DAY, Harbour, event
 from tests.small_model import REPOSITORY
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("named", [True, False], ids=["landed", "control: appended"])
 def test_a_run_that_is_killed_and_repeated_gives_each_record_once(

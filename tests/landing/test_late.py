@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from lockstep.cli.landing import land_events
 from tests.landing.conftest import DAY, NOON, Harbour, event
 
+pytestmark = pytest.mark.long
+
 
 def test_a_late_record_changes_its_own_published_date(
     harbour: Harbour, monkeypatch: pytest.MonkeyPatch

@@ -17,6 +17,8 @@ from lockstep.landing.source import KafkaLog
 from lockstep.landing.tasks import kind_of
 from tests.landing.conftest import NOON, Harbour, event
 
+pytestmark = pytest.mark.long
+
 BROKEN = [
     event(1, level=5000.25),
     b"{",

@@ -30,6 +30,8 @@ from models.blood_glucose import data
 from models.blood_glucose.model import MODEL
 from tests.tiny import REPOSITORY, TinyRepository
 
+pytestmark = pytest.mark.long
+
 USE_CASE = "blood_glucose"
 DAY = date(2010, 10, 5)
 MINUTE = 60_000_000

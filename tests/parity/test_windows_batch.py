@@ -20,6 +20,8 @@ from lockstep.scoring.session import spark_session
 from tests.features import window_cases
 from tests.features.window_cases import SCORED, History, arrow, expected_bits, histories
 
+pytestmark = pytest.mark.long
+
 _SETS = 10
 _CASES = 100
 

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lockstep.audit.request import request_of
 from lockstep.audit.run import audit_day
@@ -20,6 +21,8 @@ from tests.batch_house import java  # noqa: F401 - a fixture
 from tests.small_model import REPOSITORY, departures, windows
 from tests.streaming.deployment import Deployment, until
 from tests.streaming.windowed import one_day, records_of, send, stored, with_trouble
+
+pytestmark = pytest.mark.long
 
 FIRST, LAST = date(2013, 1, 3), date(2013, 1, 31)
 
