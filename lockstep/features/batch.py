@@ -3,14 +3,13 @@
     1. the state events that count, each once, and their scaled values (`batch_values.counted`)
     2. cells: one row a key and hop, with the partial aggregates of what happened in it
     3. points: one row a key and as-of time that some scored event asks about
-    4. both in one order of hops for each key; running sums are read where a point's windows
-       end and where they begin, and the difference is what is inside
+    4. both in one order of hops for each key; running aggregates over it are the windows' values
     5. the points' values go back to the scored events
 
 Every source, key and hop goes through the same shuffles: a row says which group it belongs to.
 A key's cells and points are all that ever meets in one task, so that a frequent key costs in
-proportion to the hops of its history, not to its events. Running sums are linear in these,
-however long the windows are; min and max alone look at each hop of each window.
+proportion to the hops of its history, not to its events. Whatever is linear here stays linear:
+running aggregates have unbounded frames, but for min and max.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from pyspark.sql import functions as f
 from lockstep.contracts import Contract
 from lockstep.features.batch_values import (
     Measure,
-    Running,
     cell_columns,
     counted,
     floored,
@@ -91,7 +89,7 @@ def with_windows(
         if any(group.source == source for group in groups.values())
     ]
     asked = _asked(events, contract, windows, groups, place)
-    points = _lookups(asked.select(*place).distinct(), windows, groups, place)  # 3
+    points = asked.select(*place).distinct().withColumn("_point", f.lit(True))  # 3
     rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), [*cells, points])
     values = _at_points(rows, windows, groups, measures, place)  # 4
 
@@ -161,6 +159,7 @@ def _cells(
         .where(_found(place))
         .groupBy(*place)
         .agg(*cell_columns(own))
+        .withColumn("_point", f.lit(False))
     )
 
 
@@ -210,38 +209,6 @@ def _found(place: list[str]) -> Column:
     return reduce(lambda a, b: a & b, (f.col(name).isNotNull() for name in place[1:-1]))
 
 
-def _lookups(points: DataFrame, windows: WindowSet, groups: _Groups, place: list[str]) -> DataFrame:
-    """Where running aggregates are read for each point: at its as-of time and each begin.
-
-    `_as_of` is the point's hop and `_slot` says which of its lookups a row is: 0 the end of its
-    windows, n the begin of the n-th length of its group.
-    """
-    which: Column | None = None
-    for group in groups.values():
-        hops = [0, *_lengths(windows, group)]
-        looks = f.array(
-            *(
-                f.struct((f.col("_hop") - f.lit(n)).alias("_at"), f.lit(slot).alias("_slot"))
-                for slot, n in enumerate(hops)
-            )
-        )
-        mine = f.col("_group") == f.lit(group.number)
-        which = f.when(mine, looks) if which is None else which.when(mine, looks)
-    assert which is not None  # noqa: S101 - there is a window, so there is a group
-    return points.select(*place, f.explode(which).alias("_look")).select(
-        *place[:-1],
-        f.col("_hop").alias("_as_of"),
-        f.col("_look._at").alias("_hop"),
-        f.col("_look._slot").alias("_slot"),
-    )
-
-
-def _lengths(windows: WindowSet, group: _Group) -> list[int]:
-    """The lengths, in hops, of the group's windows, ascending."""
-    what = (group.source, group.by, group.hop)
-    return sorted({w.over // w.hop for w in windows.windows if (w.source, w.by, w.hop) == what})
-
-
 def _at_points(
     rows: DataFrame,
     windows: WindowSet,
@@ -250,34 +217,16 @@ def _at_points(
     place: list[str],
 ) -> DataFrame:
     """The points with the values of their group's windows, and null for the others'."""
-    keys = place[:-1]
-    by_hop = Window.partitionBy(*keys).orderBy("_hop")
-    # A lookup comes before the cell of its hop, which it does not see.
-    ordered = Window.partitionBy(*keys).orderBy("_hop", f.col("_slot").asc_nulls_last())
-    made = Running(
-        before=ordered.rowsBetween(Window.unboundedPreceding, Window.currentRow), by_hop=by_hop
-    )
+    ordered = Window.partitionBy(*place[:-1]).orderBy("_hop")
+    running: dict[str, Column] = {}
     values = []
     for position, window in enumerate(windows.windows):
         group = groups[window.source, window.by, window.hop]
-        slot = 1 + _lengths(windows, group).index(window.over // window.hop)
-        value = window_value(window, measures[position], slot, made)
+        value = window_value(window, measures[position], ordered, running)
         mine = f.col("_group") == f.lit(group.number)
         values.append(f.when(mine, value).cast("float").alias(f"_window{position}"))
     return (
-        rows.select(
-            *keys,
-            "_as_of",
-            "_slot",
-            *(column.alias(name) for name, column in made.columns.items()),
-        )
-        .where(f.col("_slot").isNotNull())
-        .groupBy(*keys, f.col("_as_of").alias("_hop"))
-        .agg(
-            *(
-                f.max(f.when(f.col("_slot") == f.lit(slot), f.col(name))).alias(f"{name}_at{slot}")
-                for name, slot in made.read
-            )
-        )
+        rows.select(*place, "_point", *(column.alias(name) for name, column in running.items()))
+        .where("_point")
         .select(*place, *values)
     )

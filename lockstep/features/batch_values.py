@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Measure",
-    "Running",
     "cell_columns",
     "counted",
     "first_copies",
@@ -176,53 +175,41 @@ def cell_columns(measures: Iterable[Measure]) -> list[Column]:
     return made
 
 
-@dataclass
-class Running:
-    """Aggregates along the hops of a key, and where they are read; filled by `window_value`."""
-
-    before: SparkWindow
-    """All rows of the key up to the current one, in order of hop, lookups before cells."""
-    by_hop: SparkWindow
-    columns: dict[str, Column] = field(default_factory=dict)
-    read: dict[tuple[str, int], None] = field(default_factory=dict)
-    """(column, slot), each once, in order."""
-
-    def at(self, name: str, column: Column, slot: int) -> Column:
-        """The column's value in the point's lookup `slot`."""
-        self.columns.setdefault(name, column)
-        self.read.setdefault((name, slot))
-        return f.col(f"{name}_at{slot}")
-
-
-def window_value(window: WindowSpec, measure: Measure, slot: int, running: Running) -> Column:
+def window_value(
+    window: WindowSpec, measure: Measure, ordered: SparkWindow, running: dict[str, Column]
+) -> Column:
     """The window's value at a point, from columns that are added to `running` as needed.
 
-    A point at hop n stands for the as-of time n * hop: its window is the hops n - over/hop to
-    n - 1. Lookup 0 is at its end, lookup `slot` at its begin.
+    `ordered` is a key's cells and points in order of `_hop`. A point at hop n stands for the
+    as-of time n * hop: its window is the hops n - over/hop to n - 1.
     """
     hops = window.over // window.hop
-    unit = 10**window.scale
+    before = ordered.rangeBetween(Window.unboundedPreceding, -1)
 
     def inside(part: str) -> Column:
-        """The sum over the window: all before its end without all before its begin."""
+        """The sum over the window: all hops before its end without those before its begin."""
         name = measure.column(part)
-        total = f.coalesce(f.sum(name).over(running.before), f.lit(0).cast("long"))
-        return running.at(name, total, 0) - running.at(name, total, slot)
+        running.setdefault(f"{name}_end", f.sum(name).over(before))
+        begun = ordered.rangeBetween(Window.unboundedPreceding, -hops - 1)
+        running.setdefault(f"{name}_{hops}", f.sum(name).over(begun))
+        zero = f.lit(0).cast("long")
+        return f.coalesce(f.col(f"{name}_end"), zero) - f.coalesce(f.col(f"{name}_{hops}"), zero)
 
+    unit = 10**window.scale
     if window.agg == "count":
         return inside("count").cast("float")
     if window.agg in ("min", "max"):
         name = measure.column(window.agg)
+        frame = ordered.rangeBetween(-hops, -1)
         chosen = f.min(name) if window.agg == "min" else f.max(name)
-        frame = running.by_hop.rangeBetween(-hops, -1)
-        found = running.at(f"{name}_{hops}", chosen.over(frame), 0)
-        return (found.cast("double") / f.lit(float(unit))).cast("float")
+        running.setdefault(f"{name}_{hops}", chosen.over(frame))
+        return (f.col(f"{name}_{hops}").cast("double") / f.lit(float(unit))).cast("float")
     if window.agg == "last":
         name = measure.column("last")
-        value = f.last(name, ignorenulls=True).over(running.before)
-        hop = f.last(f.when(f.col(name).isNotNull(), f.col("_hop")), ignorenulls=True)
-        seen = running.at(f"{name}_hop", hop.over(running.before), 0)
-        found = f.when(seen >= f.col("_hop") - f.lit(hops), running.at(name, value, 0))
+        running.setdefault(f"{name}_end", f.last(name, ignorenulls=True).over(before))
+        at = f.when(f.col(name).isNotNull(), f.col("_hop"))
+        running.setdefault(f"{name}_at", f.last(at, ignorenulls=True).over(before))
+        found = f.when(f.col(f"{name}_at") >= f.col("_hop") - f.lit(hops), f.col(f"{name}_end"))
         return (found.cast("double") / f.lit(float(unit))).cast("float")
     count = inside("count")
     total = _total(window, inside("high"), inside("low")).cast("double")
