@@ -252,14 +252,17 @@ def ready(port: int) -> bool:
 
 
 def fresh_topic(settings: Settings, pipeline: Pipeline) -> str:
-    """The pipeline's topic with the next free number."""
+    """The pipeline's topic with the next free number, a second one, and their state topics."""
     admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
     known = set(admin.list_topics())
     admin.close()
     number = 1
     while (topic := f"{pipeline.topics.events}.demo-{number}") in known:
         number += 1
-    ensure_topic(settings.kafka, topic, pipeline.topics.partitions, pipeline.stream.timestamps)
+    for fresh in (topic, f"{topic}-month"):
+        on = pipeline.on(fresh)
+        for name in (fresh, *on.state.values()):
+            ensure_topic(settings.kafka, name, on.topics.partitions, on.stream.timestamps)
     return topic
 
 
