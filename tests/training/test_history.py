@@ -150,7 +150,7 @@ def test_a_window_over_the_label_of_its_own_events_is_refused(settings, monkeypa
     seeing = Window("w", own, by="origin", value="distance", agg="mean", over="1h", hop="5min")
     label = dataclasses.replace(MODEL.label, contract="departure.v1.json", fields=("distance",))
     declared(monkeypatch, windows=(seeing,), label=label)
-    with pytest.raises(UsageError, match=r"window w: value 'distance' is the outcome"):
+    with pytest.raises(UsageError, match=r"window w: value reads 'distance', the outcome"):
         training.make_plan(settings, "flight_delay")
 
 
