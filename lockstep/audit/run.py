@@ -22,10 +22,10 @@ from lockstep.audit.stored import Stored, read_stored
 from lockstep.audit.verdict import EXAMPLES, Judged, judge
 from lockstep.compiled_model import CompiledModel, open_model
 from lockstep.errors import CheckFailed
+from lockstep.progress import Progress, Silent
 from lockstep.registry.mlflow import fetch_model
 from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
-from lockstep.training.progress import Progress, Silent
 from lockstep.warehouse.audits import AuditedDay, record
 from lockstep.warehouse.connect import connect
 

@@ -12,7 +12,7 @@ __all__ = ["Steps"]
 
 
 class Steps:
-    """A lockstep.training.progress.Progress; silent when `quiet`."""
+    """A lockstep.progress.Progress; silent when `quiet`."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._console = Console(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)

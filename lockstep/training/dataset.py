@@ -20,9 +20,9 @@ from lockstep.contracts import Columns, Contract
 from lockstep.errors import LakeError
 from lockstep.features.windows import NO_WINDOWS, WindowSet
 from lockstep.lake import days, read_partition
+from lockstep.progress import Progress
 from lockstep.training.definition import Label, Period
 from lockstep.training.history import windowed_columns
-from lockstep.training.progress import Progress
 
 __all__ = ["Rows", "label_days", "read_rows"]
 

@@ -19,8 +19,8 @@ from lockstep.contracts import Columns, Contract, columns_from_arrow
 from lockstep.features.online import OnlineWindows
 from lockstep.features.windows import WindowSet
 from lockstep.lake import read_partition, state_days, state_files
+from lockstep.progress import Progress
 from lockstep.settings import Settings
-from lockstep.training.progress import Progress
 
 __all__ = ["read_windowed", "windowed_columns"]
 

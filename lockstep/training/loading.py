@@ -24,9 +24,9 @@ from lockstep.contracts import Contract, Validator, columns_from_arrow
 from lockstep.errors import ContractError
 from lockstep.lake import days, write_partition
 from lockstep.lake.layout import open_lake
+from lockstep.progress import Progress, Silent
 from lockstep.training import fingerprint
 from lockstep.training.definition import contract, load_module
-from lockstep.training.progress import Progress, Silent
 
 __all__ = ["Loaded", "load"]
 

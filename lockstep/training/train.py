@@ -28,6 +28,7 @@ from lockstep.contracts import Contract
 from lockstep.errors import CheckFailed, LakeError, UsageError
 from lockstep.features.declaration import bind
 from lockstep.features.windows import WindowSet
+from lockstep.progress import Progress, Silent
 from lockstep.settings import Settings
 from lockstep.training import fingerprint
 from lockstep.training.dataset import Rows, read_rows
@@ -35,7 +36,6 @@ from lockstep.training.definition import Definition, contract, load_definition
 from lockstep.training.history import read_windowed
 from lockstep.training.metrics import FALLING, measure
 from lockstep.training.profile import profile, quantiles
-from lockstep.training.progress import Progress, Silent
 
 __all__ = ["Plan", "Trained", "check_gates", "make_plan", "read_periods", "train"]
 

@@ -19,10 +19,10 @@ from lockstep.compiled_model.parts import features_part
 from lockstep.contracts import Columns, columns_from_arrow
 from lockstep.errors import LakeError, ModelRefused, UsageError
 from lockstep.lake import partition_files, read_partition, state_files
+from lockstep.progress import Progress, Silent
 from lockstep.registry.locate import Located
 from lockstep.settings import Settings
 from lockstep.training.history import read_windowed, windowed_columns
-from lockstep.training.progress import Progress, Silent
 
 __all__ = ["Verified", "verify"]
 

@@ -69,7 +69,7 @@ def version(lockstep: Type, stack_settings: Settings) -> int:
     """A registered version of a migrated use case."""
     done = lockstep("migrate")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{USE_CASE}: created -> 0001\n"
+    assert done.stdout == f"{USE_CASE}: created -> 0002\n"
     made = small_compiled(10, USE_CASE)
     return register(
         stack_settings, made.model, made.certificate, native=b"x", fingerprint="f"
@@ -79,9 +79,9 @@ def version(lockstep: Type, stack_settings: Settings) -> int:
 def test_migrate_again(lockstep, version):
     done = lockstep("migrate", USE_CASE, "--json")
     assert json.loads(done.stdout) == {
-        "migrated": [{"use_case": USE_CASE, "before": "0001", "after": "0001", "changed": False}]
+        "migrated": [{"use_case": USE_CASE, "before": "0002", "after": "0002", "changed": False}]
     }
-    assert lockstep("migrate").stdout == f"{USE_CASE}: up to date (0001)\n"
+    assert lockstep("migrate").stdout == f"{USE_CASE}: up to date (0002)\n"
 
 
 def test_migrate_elsewhere(lockstep, version, tmp_path):

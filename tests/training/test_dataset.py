@@ -10,9 +10,9 @@ import pytest
 
 from lockstep.errors import LakeError
 from lockstep.lake import days, read_partition, write_partition
+from lockstep.progress import Silent
 from lockstep.training.dataset import label_days, read_rows
 from lockstep.training.definition import Period
-from lockstep.training.progress import Silent
 from models.flight_delay.model import MODEL
 from tests.small_model import arrivals, departures
 

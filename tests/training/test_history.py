@@ -14,11 +14,11 @@ from lockstep.errors import LakeError, UsageError
 from lockstep.features import Source, Window
 from lockstep.features.windows import NO_WINDOWS
 from lockstep.lake import days, read_partition
+from lockstep.progress import Silent
 from lockstep.settings import Settings
 from lockstep.training import train as training
 from lockstep.training.definition import Period, contract
 from lockstep.training.history import read_windowed, windowed_columns
-from lockstep.training.progress import Silent
 from models.flight_delay.features import row_features
 from models.flight_delay.model import MODEL
 from tests.small_model import REPOSITORY, arrivals, departures, windows
