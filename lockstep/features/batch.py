@@ -2,14 +2,14 @@
 
     1. the state events that count, each once, and their scaled values (`batch_values.counted`)
     2. cells: one row a key and hop, with the partial aggregates of what happened in it
-    3. points: one row a key and as-of time that some scored event asks about
+    3. questions: one row a scored event and group, at the hop of its as-of time
     4. both in one order of hops for each key; running aggregates over it are the windows' values
-    5. the points' values go back to the scored events
+    5. the answers of all groups go back to the scored event
 
 Every source, key and hop goes through the same shuffles: a row says which group it belongs to.
-A key's cells and points are all that ever meets in one task, so that a frequent key costs in
-proportion to the hops of its history, not to its events. Whatever is linear here stays linear:
-running aggregates have unbounded frames, but for min and max.
+What meets in one task is a key's cells and questions, so that a frequent key of the state costs
+in proportion to the hops of its history, not to its events. Whatever is linear here stays
+linear: running aggregates have unbounded frames, but for min and max.
 """
 
 from __future__ import annotations
@@ -88,18 +88,12 @@ def with_windows(
         for source in windows.sources
         if any(group.source == source for group in groups.values())
     ]
-    asked = _asked(events, contract, windows, groups, place)
-    points = asked.select(*place).distinct().withColumn("_point", f.lit(True))  # 3
-    rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), [*cells, points])
-    values = _at_points(rows, windows, groups, measures, place)  # 4
+    asked = _asked(events, contract, windows, groups, place)  # 3
+    rows = reduce(lambda a, b: a.unionByName(b, allowMissingColumns=True), [*cells, asked])
+    answers = _answers(rows, windows, groups, measures, place)  # 4
 
     names = [f"_window{position}" for position in range(len(windows))]  # 5
-    found = (
-        asked.hint("merge")
-        .join(values.hint("merge"), place)
-        .groupBy(_EVENT_ID, _EVENT_TIME)
-        .agg(*(f.max(name).alias(name) for name in names))
-    )
+    found = answers.groupBy(_EVENT_ID, _EVENT_TIME).agg(*(f.max(n).alias(n) for n in names))
     same = (f.col(contract.id) == f.col(_EVENT_ID)) & (f.col(contract.time) == f.col(_EVENT_TIME))
     nothing = [
         f.lit(0.0 if window.agg == "count" else float("nan")).cast("float")
@@ -159,7 +153,6 @@ def _cells(
         .where(_found(place))
         .groupBy(*place)
         .agg(*cell_columns(own))
-        .withColumn("_point", f.lit(False))
     )
 
 
@@ -209,14 +202,14 @@ def _found(place: list[str]) -> Column:
     return reduce(lambda a, b: a & b, (f.col(name).isNotNull() for name in place[1:-1]))
 
 
-def _at_points(
+def _answers(
     rows: DataFrame,
     windows: WindowSet,
     groups: _Groups,
     measures: Mapping[int, Measure],
     place: list[str],
 ) -> DataFrame:
-    """The points with the values of their group's windows, and null for the others'."""
+    """The questions with the values of their group's windows, and null for the others'."""
     ordered = Window.partitionBy(*place[:-1]).orderBy("_hop")
     running: dict[str, Column] = {}
     values = []
@@ -225,8 +218,9 @@ def _at_points(
         value = window_value(window, measures[position], ordered, running)
         mine = f.col("_group") == f.lit(group.number)
         values.append(f.when(mine, value).cast("float").alias(f"_window{position}"))
+    asked = [_EVENT_ID, _EVENT_TIME]
     return (
-        rows.select(*place, "_point", *(column.alias(name) for name, column in running.items()))
-        .where("_point")
-        .select(*place, *values)
+        rows.select(*place, *asked, *(column.alias(name) for name, column in running.items()))
+        .where(f.col(_EVENT_ID).isNotNull())
+        .select(*asked, *values)
     )
