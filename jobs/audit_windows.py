@@ -12,8 +12,7 @@ import sys
 from lockstep.audit.report import render
 from lockstep.audit.request import decode
 from lockstep.audit.run import audit_day, require_explained
-from lockstep.batch.plan import TERMINAL_EXIT
-from lockstep.errors import LockstepError, Terminal
+from lockstep.batch.job import exit_code
 from lockstep.settings import Settings
 
 
@@ -22,14 +21,13 @@ def main() -> int:
     parser.add_argument("--request", required=True, help="one line of JSON")
     parser.add_argument("--master", help="where Spark runs, when spark-submit did not start this")
     given = parser.parse_args()
-    try:
+
+    def work() -> None:
         report = audit_day(Settings.load(), decode(given.request), master=given.master)
         print(render(report), flush=True)
         require_explained(report)
-    except LockstepError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return TERMINAL_EXIT if isinstance(error, Terminal) else 1
-    return 0
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lockstep.batch.plan import TERMINAL_EXIT
-from lockstep.errors import LockstepError, Terminal
+from lockstep.batch.job import exit_code
 from lockstep.landing.report import render
 from lockstep.landing.run import land
 from lockstep.pipeline import Pipeline
@@ -25,7 +24,8 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path(), help="has models/ and schemas/")
     parser.add_argument("--master", help="where Spark runs, when spark-submit did not start this")
     given = parser.parse_args()
-    try:
+
+    def work() -> None:
         landing = land(
             Settings.load(),
             Pipeline.load(given.use_case, given.root / "models"),
@@ -33,11 +33,9 @@ def main() -> int:
             master=given.master,
             schemas=given.root / "schemas",
         )
-    except LockstepError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return TERMINAL_EXIT if isinstance(error, Terminal) else 1
-    print(render(given.use_case, landing), flush=True)
-    return 0
+        print(render(given.use_case, landing), flush=True)
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

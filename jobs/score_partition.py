@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lockstep.batch.plan import TERMINAL_EXIT, Plan, decode
+from lockstep.batch.job import exit_code
+from lockstep.batch.plan import Plan, decode
 from lockstep.batch.score import score, told
-from lockstep.errors import LockstepError, Terminal
 from lockstep.settings import Settings
 
 
@@ -20,14 +20,13 @@ def main() -> int:
     parser.add_argument("--plan", required=True, help="one line of JSON")
     parser.add_argument("--master", help="where Spark runs, when spark-submit did not start this")
     given = parser.parse_args()
-    try:
+
+    def work() -> None:
         plan = decode(given.plan, Plan)
         attempt = score(Settings.load(), plan, master=given.master)
-    except LockstepError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return TERMINAL_EXIT if isinstance(error, Terminal) else 1
-    print(told(plan, attempt), flush=True)
-    return 0
+        print(told(plan, attempt), flush=True)
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

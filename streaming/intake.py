@@ -139,9 +139,10 @@ class Intake:
         if serving.state is not None:
             refused, windowed = self._window(serving, messages, columns)
             dead += [DeadLetter(messages[row], why) for row, why in refused.items()]
-            kept = np.array([row for row in range(len(messages)) if row not in refused], np.int64)
-            messages = [messages[row] for row in kept.tolist()]
-            columns = {name: column[kept] for name, column in columns.items()}
+            if refused:
+                kept = [row for row in range(len(messages)) if row not in refused]
+                messages = [messages[row] for row in kept]
+                columns = {name: column[kept] for name, column in columns.items()}
         survivors = score_survivors(
             partial(_answer, serving, columns, windowed), len(messages), serving.scorer
         )

@@ -96,11 +96,8 @@ class LiveState:
 
     def require_same_topics(self) -> None:
         """Raises OffsetsLost when a state topic was recreated or got more partitions."""
-        for name, now in state_topics.described(
-            AdminClient({"bootstrap.servers": self._kafka, "log_level": 0}),
-            list(self._sources),
-            self._kafka,
-        ).items():
+        found = state_topics.described(self._admin, list(self._sources), self._kafka)
+        for name, now in found.items():
             if now != self._topics[name]:
                 raise OffsetsLost(
                     f"the state topic {name} was recreated or has other partitions: it was"
@@ -118,7 +115,7 @@ class LiveState:
 
     def serve_from(self, time: int) -> None:
         """Make windows of events from `time` (microseconds) on answerable."""
-        needed = self.needed_from(time)
+        needed = self.windows.needed_from(time)
         if self._online is None or not self._folded or needed < self._online.complete_from:
             self._refold(needed)
 
@@ -126,12 +123,6 @@ class LiveState:
     def folded(self) -> bool:
         """False once the log has moved away under the reader: `serve_from` folds again."""
         return self._folded
-
-    def needed_from(self, time: Any, source: str | None = None) -> Any:
-        """The earliest state event (of `source`) that a window of an event at `time` can see."""
-        windows = [w for w in self.windows.windows if source in (None, w.source)]
-        begins = [self.windows.as_of(w, time) - w.over for w in windows]
-        return np.min(begins, axis=0) if isinstance(time, np.ndarray) else min(begins)
 
     def ends(self) -> dict[tuple[str, int], int]:
         """Where the state topics end now. Raises OffsetsLost when one ends before what was read."""
@@ -180,13 +171,13 @@ class LiveState:
     ) -> np.ndarray[Any, np.dtype[np.bool_]]:
         found = np.zeros(len(times), np.bool_)
         for source, begin in begins.items():
-            found |= self.needed_from(times, source) < begin
+            found |= self.windows.needed_from(times, source) < begin
         return found
 
     def evict(self, time: int) -> None:
         """Forget what only windows of events before `time` see."""
         if self._online is not None:
-            self._online.evict(self.needed_from(time))
+            self._online.evict(self.windows.needed_from(time))
             self._status.state_cells.set(self._online.cells)
             self._status.state_keys.set(self._online.keys)
 

@@ -13,10 +13,7 @@ import msgspec
 
 from lockstep.errors import UsageError
 
-__all__ = ["TERMINAL_EXIT", "Pin", "Plan", "Run", "decode", "encode"]
-
-TERMINAL_EXIT = 3
-"""How the job of the score step ends when trying again cannot help."""
+__all__ = ["Pin", "Plan", "Run", "decode", "encode"]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

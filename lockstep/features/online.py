@@ -7,7 +7,7 @@
 3. `evict` forgets what no later query can see: cells, keys without cells, identities.
 
 State is a function of what was folded, whatever the micro-batches: folding the same log again
-from `needed_from(earliest)` gives the same bits for events at or after `earliest`.
+from `WindowSet.needed_from(earliest)` gives the same bits for events at or after `earliest`.
 
 Windows over one source, keys and hop share their cells, and those of one value and condition
 share its totals.
@@ -95,12 +95,6 @@ class OnlineWindows:
     def identities(self) -> int:
         """Events that a copy would be known by."""
         return sum(map(len, self._identities.values()))
-
-    def needed_from(self, earliest: int) -> int:
-        """The lowest time of a state event that windows of an event at `earliest` can see."""
-        windows = self.windows
-        begins = [windows.as_of(w, earliest) - w.over for w in windows.windows]
-        return int(min(begins, default=earliest))
 
     def fold(self, source: str, columns: Columns, available_at: np.ndarray[Any, Any]) -> Folded:
         """Take in records of one source; those of one partition in the order of their offsets.

@@ -24,7 +24,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Literal
 
 import msgspec
@@ -40,6 +40,7 @@ __all__ = [
     "StateSource",
     "WindowSet",
     "WindowSpec",
+    "epoch_micros",
     "rounded",
 ]
 
@@ -120,6 +121,19 @@ class WindowSet:
         """The end (exclusive) of a window of events at `time`: an int, or an int64 array."""
         return (time - self.sources[window.source].delay) // window.hop * window.hop
 
+    def needed_from(self, time: Any, source: str | None = None) -> Any:
+        """The earliest state event (of `source`) that a window of an event at `time` can see.
+
+        An int, or an int64 array. `time` itself where there is no window.
+        """
+        windows = [w for w in self.windows if source in (None, w.source)]
+        begins = [self.as_of(w, time) - w.over for w in windows]
+        return (
+            reduce(np.minimum, begins, time)
+            if isinstance(time, np.ndarray)
+            else min(begins, default=time)
+        )
+
     def reach(self, source: str) -> int:
         """No window over `source` of an event at t sees an event before t - reach."""
         spans = [w.over + w.hop for w in self.windows if w.source == source]
@@ -132,10 +146,10 @@ class WindowSet:
         windows = [w for w in self.windows if w.source == source]
         if not windows:
             return []
-        start_us = _micros(begin)
-        earliest = min(self.as_of(w, start_us) - w.over for w in windows)
+        start_us = epoch_micros(begin)
+        earliest = self.needed_from(start_us, source)
         # The latest event of the last day is one microsecond before its end.
-        latest = max(self.as_of(w, _micros(end) - 1) for w in windows) - 1
+        latest = max(self.as_of(w, epoch_micros(end) - 1) for w in windows) - 1
         from_day, until_day = _day(earliest), _day(latest)
         return [from_day + timedelta(days=n) for n in range((until_day - from_day).days + 1)]
 
@@ -157,7 +171,8 @@ def rounded(agg: Aggregate, scale: int, count: Any, number: Any) -> Any:
     return np.where(count > 0, found, np.nan).astype(np.float32)
 
 
-def _micros(moment: datetime) -> int:
+def epoch_micros(moment: datetime) -> int:
+    """Microseconds since 1970 UTC."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 

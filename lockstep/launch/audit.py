@@ -13,8 +13,8 @@ from airflow.sdk import DAG, CronDataIntervalTimetable
 from airflow.sdk.exceptions import AirflowSkipException
 
 from lockstep.audit.request import encode, request_of
-from lockstep.errors import UsageError
 from lockstep.launch.failing import told_to_airflow
+from lockstep.launch.runs import dags_of, day_of
 from lockstep.launch.spark import SparkJob
 from lockstep.pipeline import Pipeline
 
@@ -34,12 +34,8 @@ says which. The same without Airflow: `lockstep audit {use_case} --partition D`.
 
 
 def audit_dags(root: Path) -> dict[str, DAG]:
-    """DAGs by id, one for each models/*/pipeline.toml below the repository's root."""
-    pipelines = [
-        Pipeline.load(name, root / "models") for name in Pipeline.use_cases(root / "models")
-    ]
-    dags = [audit_dag(pipeline, root) for pipeline in pipelines]
-    return {dag.dag_id: dag for dag in dags}
+    """See `lockstep.launch.runs.dags_of`."""
+    return dags_of(root, audit_dag)
 
 
 def audit_dag(pipeline: Pipeline, root: Path) -> DAG:
@@ -76,14 +72,7 @@ class AuditWindows(SparkJob):
     def execute(self, context: Context) -> None:
         pipeline = self.pipeline
         with told_to_airflow():
-            moment = context.get("logical_date")
-            if moment is None:
-                raise UsageError(
-                    f"this run of {self.dag_id} has no logical date, so it names no day to audit",
-                    next=f"airflow dags trigger {self.dag_id} --logical-date 2013-10-01",
-                )
-            # Airflow's own kind of date is not one that JSON encoders know.
-            day = date.fromisoformat(moment.astimezone(UTC).date().isoformat())
+            day = day_of(context)
             request = request_of(pipeline, day, str(context["run_id"]))
             known = _stream_rows(pipeline.use_case, day)
         if request.topic not in known:

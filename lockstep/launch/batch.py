@@ -7,14 +7,14 @@ each task imports what it needs when it runs.
 from __future__ import annotations
 
 import logging
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, task
 
-from lockstep.errors import UsageError
 from lockstep.launch.failing import told_to_airflow
+from lockstep.launch.runs import dags_of, day_of
 from lockstep.launch.spark import ScorePartition
 from lockstep.pipeline import Pipeline
 
@@ -32,12 +32,8 @@ Airflow with `lockstep score {use_case} --partition D`.
 
 
 def batch_dags(root: Path) -> dict[str, DAG]:
-    """DAGs by id, one for each models/*/pipeline.toml below the repository's root."""
-    pipelines = [
-        Pipeline.load(name, root / "models") for name in Pipeline.use_cases(root / "models")
-    ]
-    dags = [batch_dag(pipeline, root) for pipeline in pipelines]
-    return {dag.dag_id: dag for dag in dags}
+    """See `lockstep.launch.runs.dags_of`."""
+    return dags_of(root, batch_dag)
 
 
 def batch_dag(pipeline: Pipeline, root: Path) -> DAG:
@@ -84,15 +80,7 @@ def _begin(use_case: str, models: str, **context: Any) -> str:
     from lockstep.batch.plan import Run, encode
 
     with told_to_airflow():
-        day = context.get("logical_date")
-        if day is None:
-            raise UsageError(
-                f"this run of {use_case} has no logical date, so it names no day to score",
-                next=f"airflow dags trigger {use_case}_batch --logical-date 2013-10-01",
-            )
-        # Airflow's own kind of date is not one that JSON encoders know.
-        partition = date.fromisoformat(day.astimezone(UTC).date().isoformat())
-        run = Run(use_case=use_case, day=partition, run_id=context["run_id"])
+        run = Run(use_case=use_case, day=day_of(context), run_id=context["run_id"])
     return _run("resolve_model", models, encode(run))
 
 

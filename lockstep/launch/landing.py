@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Param
 
+from lockstep.launch.runs import dags_of
 from lockstep.launch.spark import SparkJob
 from lockstep.pipeline import Pipeline
 
@@ -30,12 +31,8 @@ With the parameter `topic`, a replay into that topic is landed. The same without
 
 
 def landing_dags(root: Path) -> dict[str, DAG]:
-    """DAGs by id, one for each models/*/pipeline.toml below the repository's root."""
-    pipelines = [
-        Pipeline.load(name, root / "models") for name in Pipeline.use_cases(root / "models")
-    ]
-    dags = [landing_dag(pipeline, root) for pipeline in pipelines]
-    return {dag.dag_id: dag for dag in dags}
+    """See `lockstep.launch.runs.dags_of`."""
+    return dags_of(root, landing_dag)
 
 
 def landing_dag(pipeline: Pipeline, root: Path) -> DAG:

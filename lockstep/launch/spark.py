@@ -10,7 +10,8 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from lockstep.batch.plan import TERMINAL_EXIT, Plan, decode
+from lockstep.batch.job import TERMINAL_EXIT
+from lockstep.batch.plan import Plan, decode
 from lockstep.launch.failing import told_to_airflow
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from lockstep.contracts import Columns, Contract, columns_from_arrow
 from lockstep.features.online import OnlineWindows
-from lockstep.features.windows import WindowSet
+from lockstep.features.windows import WindowSet, epoch_micros
 from lockstep.lake import read_partition, state_days, state_files
 from lockstep.progress import Progress
 from lockstep.settings import Settings
@@ -26,7 +26,6 @@ __all__ = ["read_windowed", "windowed_columns"]
 
 VALUES = "window_values"
 _READERS = 2
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def read_windowed(
@@ -61,7 +60,7 @@ def read_windowed(
         flat = pa.array(values.reshape(-1))
         made = pa.FixedSizeListArray.from_arrays(flat, len(windows))
         tables.append(table.select(contract.arrow_schema.names).append_column(VALUES, made))
-        online.evict(online.needed_from(_midnight(day)))
+        online.evict(windows.needed_from(epoch_micros(datetime.combine(day, time(), UTC))))
         progress.advance()
     table = pa.concat_tables(tables)
     table = table.sort_by([(contract.time, "ascending"), (contract.id, "ascending")])
@@ -102,8 +101,3 @@ def _fold(online: OnlineWindows, source: str, contract: Contract, table: pa.Tabl
         columns_from_arrow(contract, table),
         available_at.to_numpy().astype(np.int64),
     )
-
-
-def _midnight(day: date) -> int:
-    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return (begin - _EPOCH) // (datetime.resolution)

@@ -13,7 +13,7 @@ from jobs import audit_windows
 from lockstep.audit.report import render
 from lockstep.audit.request import encode
 from lockstep.audit.run import audit_day, require_explained
-from lockstep.batch.plan import TERMINAL_EXIT
+from lockstep.batch.job import TERMINAL_EXIT
 from lockstep.errors import CheckFailed, LakeError, UsageError
 from tests.audit.conftest import DAY, AuditHouse
 from tests.small_model import windows

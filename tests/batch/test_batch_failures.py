@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lockstep.batch.plan import TERMINAL_EXIT, Plan, encode
+from lockstep.batch.job import TERMINAL_EXIT
+from lockstep.batch.plan import Plan, encode
 from lockstep.errors import Transient, Unreachable
 from tests.batch_house import BatchHouse, flights_of
 from tests.small_model import REPOSITORY

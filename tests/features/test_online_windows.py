@@ -109,7 +109,7 @@ def test_forgetting_changes_no_later_answer(data: st.DataObject) -> None:
         share = slice(len(log) * n // len(scored), len(log) * (n + 1) // len(scored))
         for source, records in log[share]:
             fold(online, source, records)
-        needed = online.needed_from(event[SCORED.time])
+        needed = windows.needed_from(event[SCORED.time])
         online.evict(needed)
         assert online.complete_from == needed
         known = History(so_far(windows, log[: share.stop]), scored[n:])
@@ -129,9 +129,7 @@ def test_a_restart_at_any_offset_gives_the_same_bits(data: st.DataObject) -> Non
     windows = data.draw(window_sets())
     history = data.draw(histories(windows))
     pending = history.scored[: data.draw(st.integers(1, len(history.scored)))]
-    needed = OnlineWindows(windows, complete_from=0).needed_from(
-        min(event[SCORED.time] for event in pending)
-    )
+    needed = windows.needed_from(min(event[SCORED.time] for event in pending))
     online = OnlineWindows(windows, complete_from=needed)
     for source, records in history.records.items():
         time = windows.contracts[source].time
@@ -233,7 +231,7 @@ def test_an_unknown_source_is_a_key_error_and_one_without_windows_is_fine() -> N
     made, available = columns(STATE, [record(0, HOUR)])
     assert bare.fold(STATE.source, made, available).counted == 1
     assert bare.values(made, made["at"]).shape == (1, 0)
-    assert bare.needed_from(7) == 7
+    assert bare.windows.needed_from(7) == 7
     bare.evict(10 * HOUR)
     assert bare.identities == 0
 
@@ -249,7 +247,7 @@ def test_memory_follows_live_cells() -> None:
             for n in range(200)
         ]
         fold(online, STATE.source, batch)
-        online.evict(online.needed_from(hour * HOUR))
+        online.evict(windows.needed_from(hour * HOUR))
         most = max(most, online.keys)
         assert online.cells <= 200 * 5
         assert online.identities <= 200 * 5
@@ -268,7 +266,7 @@ def test_many_keys_come_and_go() -> None:
     later = [record(n, 4 * HOUR + n, number=n, gain=n / 10) for n in range(7000, 7005)]
     fold(online, STATE.source, later)
     before = online._keys[("number",)].capacity
-    online.evict(online.needed_from(5 * HOUR))
+    online.evict(windows.needed_from(5 * HOUR))
     assert online.keys == 5
     assert online._keys[("number",)].capacity < before / 100
     asked = [{**each.event, "at": 5 * HOUR} for each in later]
