@@ -243,6 +243,8 @@ class Deployment:
                 worker.process.send_signal(signal.SIGCONT)
                 worker.process.kill()
                 worker.process.wait()
+            # Shown with a test that failed.
+            print(worker.log.name, worker.log.read_text()[-4000:], sep="\n")
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
