@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
 from lockstep.local.home import Home, silent
@@ -17,6 +18,12 @@ from lockstep.local.mlflow import Mlflow
 from lockstep.local.postgres import Postgres
 from lockstep.local.service import leftovers, stop, stragglers
 from lockstep.settings import Settings
+
+# How quick the machine is just now is no property of what is tested.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

@@ -68,12 +68,19 @@ def read_events(
         return _read(spark, contract, lake, files).select(*names)
     from lockstep.features.batch_values import first_copies
 
-    return first_copies(read_state(spark, lake, contract, files), contract).select(*names)
+    return first_copies(_placed(spark, lake, contract, files), contract).select(*names)
 
 
 def read_state(
     spark: SparkSession, lake: str, contract: Contract, files: Sequence[str]
 ) -> DataFrame:
+    """The rows of the given files that keep the contract, and where they lay on Kafka and lie."""
+    from lockstep.scoring.validity import is_valid
+
+    return _placed(spark, lake, contract, files).where(is_valid(contract))
+
+
+def _placed(spark: SparkSession, lake: str, contract: Contract, files: Sequence[str]) -> DataFrame:
     """All rows of the given files, with what Kafka said of them and where they lie."""
     from pyspark.sql import functions as f
 

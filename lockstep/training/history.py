@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lockstep.contracts import Columns, Contract, columns_from_arrow
+from lockstep.contracts import Columns, Contract, Validator, columns_from_arrow
 from lockstep.features.online import OnlineWindows
 from lockstep.features.windows import WindowSet, epoch_micros
 from lockstep.lake import read_partition, state_days, state_files
@@ -47,13 +47,14 @@ def read_windowed(
         source: _read_ahead(settings.lake, windows.contracts[source], wanted)
         for source, wanted in state_days(windows, days).items()
     }
+    validators = {source: Validator(windows.contracts[source]) for source in unfolded}
     waiting = {source: next(records, None) for source, records in unfolded.items()}
     tables = []
     for day, table in _read_ahead(settings.lake, contract, days):
         for source, records in unfolded.items():
             last = max(windows.days(source, day, day))
             while (found := waiting[source]) is not None and found[0] <= last:
-                _fold(online, source, windows.contracts[source], found[1])
+                _fold(online, source, validators[source], found[1])
                 waiting[source] = next(records, None)
         columns = columns_from_arrow(contract, table)
         values = online.values(columns, columns[contract.time])
@@ -92,12 +93,14 @@ def _read_ahead(
         yield from pool.map(read, days)
 
 
-def _fold(online: OnlineWindows, source: str, contract: Contract, table: pa.Table) -> None:
+def _fold(online: OnlineWindows, source: str, validator: Validator, table: pa.Table) -> None:
+    contract = online.windows.contracts[source]
+    columns = columns_from_arrow(contract, table)
+    if broken := validator.violations(columns):
+        # What breaks the contract is no event; a worker refuses it, too.
+        kept = np.setdiff1d(np.arange(table.num_rows), list(broken))
+        table, columns = table.take(kept), {name: c[kept] for name, c in columns.items()}
     times = table[contract.time].cast(pa.int64())
     # What never was on Kafka became readable when it happened.
     available_at = pc.coalesce(table["_available_at"].cast(pa.int64()), times)
-    online.fold(
-        source,
-        columns_from_arrow(contract, table),
-        available_at.to_numpy().astype(np.int64),
-    )
+    online.fold(source, columns, available_at.to_numpy().astype(np.int64))

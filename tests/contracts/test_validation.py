@@ -52,7 +52,7 @@ def values(field: Field) -> st.SearchStrategy[Any]:
 
 
 EVENTS = st.lists(st.fixed_dictionaries({f.name: values(f) for f in CONTRACT.fields}), max_size=6)
-_DTYPES = {"string": object, "number": np.float64, "integer": np.int64, "timestamp": np.int64}
+DTYPES = {"string": object, "number": np.float64, "integer": np.int64, "timestamp": np.int64}
 
 
 @given(st.lists(EVENTS, min_size=1, max_size=3))
@@ -60,7 +60,7 @@ def test_a_row_is_refused_exactly_when_a_value_does_not_fit(batches):
     validator = Validator(CONTRACT)  # remembers good strings from batch to batch
     for events in batches:
         columns = {
-            f.name: np.array([event[f.name] for event in events], _DTYPES[f.kind])
+            f.name: np.array([event[f.name] for event in events], DTYPES[f.kind])
             for f in CONTRACT.fields
         }
         found = validator.violations(columns)
@@ -80,7 +80,7 @@ def test_a_sensitive_value_is_not_shown():
     columns = {f.name: np.array([""], object) for f in contract.fields if f.kind == "string"}
     columns["engine"] = np.array(["N14228"], object)
     numbers = [f for f in contract.fields if f.kind != "string"]
-    columns |= {f.name: np.array([f.minimum], _DTYPES[f.kind]) for f in numbers}
+    columns |= {f.name: np.array([f.minimum], DTYPES[f.kind]) for f in numbers}
     columns |= {"event_id": np.array(["a"], object), "carrier": np.array(["AA"], object)}
     columns |= {"origin": np.array(["EWR"], object), "dest": np.array(["IAH"], object)}
     (said,) = Validator(contract).violations(columns).values()
@@ -95,7 +95,7 @@ def test_a_sensitive_number_is_not_shown():
     contract = Contract.from_document(document)
     columns = {f.name: np.array([""], object) for f in contract.fields if f.kind == "string"}
     numbers = [f for f in contract.fields if f.kind != "string"]
-    columns |= {f.name: np.array([f.minimum], _DTYPES[f.kind]) for f in numbers}
+    columns |= {f.name: np.array([f.minimum], DTYPES[f.kind]) for f in numbers}
     columns |= {"event_id": np.array(["a"], object), "carrier": np.array(["AA"], object)}
     columns |= {"origin": np.array(["EWR"], object), "dest": np.array(["IAH"], object)}
     columns["seats"] = np.array([123456.0])

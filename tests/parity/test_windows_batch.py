@@ -13,10 +13,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pyspark.sql import SparkSession
 
-from lockstep.contracts import Contract
+from lockstep.contracts import Contract, Validator
 from lockstep.features.batch import with_windows
 from lockstep.features.windows import WindowSet
 from lockstep.scoring.session import spark_session
+from lockstep.scoring.validity import is_valid
+from tests.contracts import test_validation
+from tests.contracts.test_validation import DTYPES, EVENTS
 from tests.features import window_cases
 from tests.features.window_cases import SCORED, History, arrow, expected_bits, histories
 
@@ -139,3 +142,27 @@ def test_spark_is_the_reference(spark: SparkSession, number: int) -> None:
     found = spark_bits(spark, windows, cases)
     for case, (history, bits) in enumerate(zip(cases, found, strict=True)):
         assert bits == expected_bits(windows, history), (case, windows.windows, history)
+
+
+def test_spark_refuses_what_the_worker_refuses(spark: SparkSession) -> None:
+    """Each event of the validator's own test, by the contract as a Spark expression."""
+    events = [event for some in drawn(EVENTS, 400, 1) for event in some]
+    contract = test_validation.CONTRACT
+    columns = {
+        field.name: np.array([event[field.name] for event in events], DTYPES[field.kind])
+        for field in contract.fields
+    }
+    refused = Validator(contract).violations(columns)
+    assert 0 < len(refused) < len(events)
+    table = pa.table(
+        {
+            field.name: pa.array(columns[field.name]).cast(
+                contract.arrow_schema.field(field.name).type
+            )
+            for field in contract.fields
+        }
+    ).append_column("_n", pa.array(np.arange(len(events))))
+    made = spark.createDataFrame(table).select("_n", is_valid(contract).alias("valid")).toArrow()
+    valid = dict(zip(made["_n"].to_pylist(), made["valid"].to_pylist(), strict=True))
+    wrong = [events[n] for n in range(len(events)) if valid[n] == (n in refused)]
+    assert not wrong

@@ -7,13 +7,14 @@ from datetime import date
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from lockstep.contracts import columns_from_arrow
+from lockstep.contracts import Contract, columns_from_arrow
 from lockstep.errors import LakeError, UsageError
 from lockstep.features import Source, Window
 from lockstep.features.windows import NO_WINDOWS
-from lockstep.lake import days, read_partition
+from lockstep.lake import days, read_partition, write_partition
 from lockstep.progress import Silent
 from lockstep.settings import Settings
 from lockstep.training import train as training
@@ -72,6 +73,37 @@ def test_each_row_sees_what_the_windows_say(settings):
         assert columns[name].dtype == np.float32
         assert not np.isnan(columns[name]).all()
         np.testing.assert_array_equal(columns[name], values[name], err_msg=name)
+
+
+def test_a_record_that_breaks_the_model_s_contract_is_no_event(settings, tmp_path):
+    """Landing may have checked with a wider one; a worker refuses what its model's refuses."""
+    sources = (departures().source, arrivals().source)
+    for source in sources:
+        for day in days(settings.lake, source)[:6]:
+            found = contract_of(source)
+            table = read_partition(settings.lake, found, day)
+            write_partition(str(tmp_path), source, day, "loaded", table)
+            if source == arrivals().source:
+                ids = pc.binary_join_element_wise(table["event_id"], "broken", "-")
+                table = table.set_column(
+                    table.schema.get_field_index("event_id"), "event_id", ids
+                ).set_column(
+                    table.schema.get_field_index("arr_delay"),
+                    "arr_delay",
+                    pa.array(np.full(table.num_rows, 1e6)),
+                )
+                write_partition(str(tmp_path), source, day, "wider", table)
+    altered = settings.model_copy(update={"lake": str(tmp_path)})
+    seen = [
+        read_windowed(each, departures(), windows(), DAYS[:2], Silent())["window_values"]
+        for each in (settings, altered)
+    ]
+    bits = [column.combine_chunks().flatten().to_numpy().tobytes() for column in seen]
+    assert bits[0] == bits[1]
+
+
+def contract_of(source: str) -> Contract:
+    return {found.source: found for found in (departures(), arrivals())}[source]
 
 
 def plan(**changes) -> training.Plan:
