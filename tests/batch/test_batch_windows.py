@@ -25,8 +25,6 @@ from tests.small_model import (
     windows_of,
 )
 
-pytestmark = pytest.mark.long
-
 _DAY = 86_400_000_000
 
 

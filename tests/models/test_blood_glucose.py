@@ -1,13 +1,21 @@
-"""A use case that has nothing to do with flights, from its source to published predictions.
+"""A use case that has nothing to do with flights, from its source to batch and stream.
 
 One repository of the test's own, with links to the use case's files: its lake, a registry and a
-warehouse are filled by typed commands, once.
+warehouse are filled by typed commands, once. A worker scores the day again, live.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cache
@@ -23,14 +31,16 @@ from bokeh_sampledata.glucose import data as recorded
 from lockstep.contracts import Contract, Validator, columns_from_arrow
 from lockstep.features.reference import Record, window_values
 from lockstep.features.windows import WindowSet
+from lockstep.local.kafka import Kafka
+from lockstep.local.topics import create_topics, topics_of
+from lockstep.pipeline import Pipeline
 from lockstep.registry.mlflow import fetch_model
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
 from models.blood_glucose import data
 from models.blood_glucose.model import MODEL
+from tests.streaming.deployment import until
 from tests.tiny import REPOSITORY, TinyRepository
-
-pytestmark = pytest.mark.long
 
 USE_CASE = "blood_glucose"
 DAY = date(2010, 10, 5)
@@ -103,17 +113,28 @@ class Deployed:
 
     repository: TinyRepository
     settings: Settings
+    environment: dict[str, str]
     trained: dict[str, Any]
     scored: dict[str, Any]
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        """What readers see of the day: (id, time, score, margin, window values)."""
+    def rows(self, source: str = "batch") -> list[tuple[Any, ...]]:
+        """What readers see of the day: (id, time, score, margin, window values, incomplete)."""
         with connect(self.settings, "analyst", USE_CASE) as connection:
             return connection.execute(
-                "select event_id, event_time, score, margin, window_values from predictions"
-                " where event_date = %s order by event_time, event_id",
-                [DAY],
+                "select event_id, event_time, score, margin, window_values, incomplete"
+                " from predictions where event_date = %s and source = %s"
+                " order by event_time, event_id",
+                [DAY, source],
             ).fetchall()
+
+    def type(self, *words: str) -> dict[str, Any]:
+        return typed(self.repository, self.environment, *words)
+
+
+def typed(repository: TinyRepository, environment: dict[str, str], *words: str) -> dict[str, Any]:
+    """Type a command; the facts that it says."""
+    done = repository.type(*words, "--json", **environment)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +147,9 @@ def deployed(
     root = tmp_path_factory.mktemp(USE_CASE)
     (root / "models").mkdir()
     (root / "schemas").mkdir()
-    for name in (f"models/{USE_CASE}", f"schemas/{USE_CASE}", "models/__init__.py"):
+    files = ("models/__init__.py", f"models/{USE_CASE}", f"schemas/{USE_CASE}")
+    for name in (*files, "schemas/warehouse", "streaming"):
         (root / name).symlink_to(REPOSITORY / name)
-    (root / "schemas/warehouse").symlink_to(REPOSITORY / "schemas/warehouse")
     repository = TinyRepository(root, warehouse_settings.home)
     lake = str(root / "lake")
     settings = warehouse_settings.model_copy(update={"mlflow": mlflow_server.url, "lake": lake})
@@ -140,15 +161,13 @@ def deployed(
         **{f"LOCKSTEP_{role.upper()}_URL": settings.url(role) for role in roles},
     }
 
-    def typed(*words: str) -> dict[str, Any]:
-        return dict(json.loads(repository.type(*words, "--json", **environment).stdout))
-
-    typed("data", USE_CASE)
-    typed("migrate", USE_CASE)
-    trained = typed("train", USE_CASE)
-    typed("approve", USE_CASE, str(trained["version"]), "--reason", "a test")
-    scored = typed("score", USE_CASE, "--partition", str(DAY))
-    return Deployed(repository, settings, trained, scored)
+    for words in (["data"], ["migrate"]):
+        typed(repository, environment, *words, USE_CASE)
+    trained = typed(repository, environment, "train", USE_CASE)
+    version = str(trained["version"])
+    typed(repository, environment, "approve", USE_CASE, version, "--reason", "a test")
+    scored = typed(repository, environment, "score", USE_CASE, "--partition", str(DAY))
+    return Deployed(repository, settings, environment, trained, scored)
 
 
 def test_the_certificate_says_that_no_margin_differs(deployed: Deployed) -> None:
@@ -192,13 +211,69 @@ def test_published_window_values_are_the_references(deployed: Deployed) -> None:
     assert len(sample) > 15
     readings = {row["event_id"]: row for row in records("reading")}
     state = {contracts()[name].source: recent(name) for name in NAMES}
-    for event, _, _, _, found in sample:
+    for event, *_, found, _ in sample:
         reading = readings[event]
         expected = window_values(windows, state, reading["read_at"], reading)
         # As bits: NaN is NaN, and nothing is close enough.
         assert np.array(found, np.float32).tobytes() == np.array(expected).tobytes(), event
     values = np.array([row[4] for row in deployed.rows()], float)
     assert (np.nanstd(values, axis=0) > 0).all(), "each window says something"
+
+
+@contextmanager
+def worker(deployed: Deployed, topic: str, kafka: str) -> Iterator[None]:
+    """A streaming worker, ready, for as long as the block runs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    root, flags = deployed.repository.root, ("--topic", topic, "--port", port)
+    names = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    with (root / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lockstep.cli", "stream", USE_CASE, *flags],
+            cwd=root,
+            env={
+                **names,
+                **deployed.environment,
+                "LOCKSTEP_HOME": str(deployed.repository.home),
+                "LOCKSTEP_KAFKA": kafka,
+            },
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def ready() -> bool:
+        assert process.poll() is None, (root / "worker.log").read_text()[-4000:]
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    try:
+        until(ready, "the worker is ready")
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0, (root / "worker.log").read_text()[-4000:]
+
+
+def test_a_worker_gives_the_same_bits(deployed: Deployed, kafka: Kafka) -> None:
+    topic = f"{USE_CASE}.{uuid.uuid4().hex[:8]}"
+    deployed.environment["LOCKSTEP_KAFKA"] = kafka.bootstrap
+    pipeline = Pipeline.load(USE_CASE, REPOSITORY / "models").on(topic)
+    create_topics(kafka.bootstrap, topics_of(pipeline))
+    day = str(DAY)
+    with worker(deployed, topic, kafka.bootstrap):
+        replayed = deployed.type("replay", USE_CASE, "--from", day, "--to", day, "--topic", topic)
+    assert replayed["sent"] == len(deployed.rows())
+    compared = deployed.type("compare", USE_CASE, "--partition", day, "--topic", topic)
+    assert (compared["rows_both"], compared["differ"]) == (len(deployed.rows()), 0)
+    for ours, theirs in zip(deployed.rows("stream"), deployed.rows(), strict=True):
+        # The replay began where the day's own windows begin, so that none of them lacks anything,
+        # although the readings' log is far shorter than that of the outcomes.
+        assert ours[-1] is False
+        assert [float(v).hex() for v in ours[4]] == [float(v).hex() for v in theirs[4]], ours
 
 
 def declared(deployed: Deployed) -> WindowSet:

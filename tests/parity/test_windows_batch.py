@@ -13,17 +13,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pyspark.sql import SparkSession
 
-from lockstep.contracts import Contract, Validator
+from lockstep.contracts import Contract, Validator, columns_from_arrow
 from lockstep.features.batch import with_windows
 from lockstep.features.windows import WindowSet
 from lockstep.scoring.session import spark_session
 from lockstep.scoring.validity import is_valid
-from tests.contracts import test_validation
-from tests.contracts.test_validation import DTYPES, EVENTS
+from tests.contracts.test_validation import DTYPES, values
 from tests.features import window_cases
 from tests.features.window_cases import SCORED, History, arrow, expected_bits, histories
-
-pytestmark = pytest.mark.long
+from tests.small_model import departures, flights
 
 _SETS = 10
 _CASES = 100
@@ -145,9 +143,14 @@ def test_spark_is_the_reference(spark: SparkSession, number: int) -> None:
 
 
 def test_spark_refuses_what_the_worker_refuses(spark: SparkSession) -> None:
-    """Each event of the validator's own test, by the contract as a Spark expression."""
-    events = [event for some in drawn(EVENTS, 400, 1) for event in some]
-    contract = test_validation.CONTRACT
+    """A flight with one value after the other replaced by good and by bad ones."""
+    contract = departures()
+    first = columns_from_arrow(contract, flights()[contract.source].slice(0, 1))
+    events = [
+        {name: column[0] for name, column in first.items()} | {field.name: value}
+        for field in contract.fields
+        for value in drawn(values(field), 40, 1)
+    ]
     columns = {
         field.name: np.array([event[field.name] for event in events], DTYPES[field.kind])
         for field in contract.fields

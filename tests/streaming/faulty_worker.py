@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 from lockstep.warehouse.ledger import Ledger
-from streaming import app
+from streaming import app, horizon
 from streaming.outlet import Outlet
 from streaming.state import _TIMEOUT_S, LiveState
 
@@ -112,6 +112,11 @@ def lagging_state() -> None:
     LiveState.catch_up = lagging  # type: ignore[method-assign]
 
 
+def forgetful() -> None:
+    """Forgets after every micro-batch what it may forget: usually one of many does."""
+    horizon._EVERY = 1
+
+
 def no_cut() -> None:
     """The usual way: fold what happens to be there, ask for nothing."""
 
@@ -125,6 +130,7 @@ def no_cut() -> None:
 FAULTS = {
     "lagging-state": lagging_state,
     "no-cut": no_cut,
+    "forgetful": forgetful,
     "before-commit": before_commit,
     "after-commit": after_commit,
     "mid-answers": mid_answers,

@@ -75,7 +75,7 @@ def test_the_stream_is_the_batch(
     truth = windows_of_the_lake(settings.lake, days)
     rows = stored(deployment)
     asked_for = set(one_day(records))
-    assert len(asked_for) > 25_000
+    assert len(asked_for) > 20_000
     assert asked_for == set(truth)
     assert not [name for name in asked_for if rows[name][0] != truth[name]]
     assert not [name for name in asked_for if rows[name][2]]

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
+from streaming import state_topics
 from streaming.dead_letters import HEADER
 from streaming.replay import Recorded
 from tests.streaming.deployment import Deployment, until
@@ -91,6 +93,22 @@ def test_killed_in_the_middle_of_a_backlog(
     require_equal(windowed_deployment, one_day(records), expected(records))
 
 
+def test_a_backlog_while_all_that_may_be_forgotten_is(
+    windowed_deployment: Deployment, january: str
+) -> None:
+    """Two partitions with days to catch up, and state forgotten after each micro-batch."""
+    records = records_of(windowed_deployment, january, *SOME_DAYS)
+    windowed_deployment.limit_batches(300)
+    send(windowed_deployment, records, backlog=True)
+    windowed_deployment.environment |= {"FAULT": "forgetful", "FAULT_AFTER": "0"}
+    worker = windowed_deployment.worker(main="tests.streaming.faulty_worker")
+    settled(windowed_deployment, records)
+    require_equal(windowed_deployment, one_day(records), expected(records))
+    cells = "lockstep_state_cells "
+    (left,) = [n for n in (worker.text("metrics") or "").splitlines() if n.startswith(cells)]
+    assert 0 < float(left.removeprefix(cells)) < 40_000
+
+
 def test_two_workers_share_and_hand_over(windowed_deployment: Deployment, january: str) -> None:
     """Each reads the state whole, so it does not matter which of them has an event's partition."""
     records = records_of(windowed_deployment, january, *SOME_DAYS)
@@ -123,6 +141,30 @@ def test_a_log_that_begins_too_late_says_so_in_its_rows(
     assert late
     assert all(rows[name][2] for name in early)
     assert not any(rows[name][2] for name in late)
+    assert not [name for name in rows if rows[name][0] != truth.windows[name]]
+
+
+def test_state_that_the_log_has_deleted(windowed_deployment: Deployment, january: str) -> None:
+    """What nobody can compute any more is a dead letter; what comes after it is whole."""
+    records = records_of(windowed_deployment, january, DAY, DAY)
+    send(windowed_deployment, records)
+    admin, topic = windowed_deployment.admin, windowed_deployment.arrivals
+    ends = state_topics.ends(admin, [(topic, 0), (topic, 1)])
+    middle = [TopicPartition(*place, end // 2) for place, end in ends.items()]
+    for future in admin.delete_records(middle).values():
+        future.result()
+    windowed_deployment.worker().ready()
+    settled(windowed_deployment, records)
+    reasons = {
+        letter.key().decode(): dict(letter.headers())[f"{HEADER}reason"].decode()
+        for letter in windowed_deployment.letters()
+    }
+    assert reasons
+    assert all("no longer hold" in reason for reason in reasons.values())
+    rows, truth = stored(windowed_deployment), expected(records)
+    assert len(rows) > 50
+    assert set(rows).isdisjoint(reasons)
+    assert set(rows) | set(reasons) == {record.key for record in records if record.scored}
     assert not [name for name in rows if rows[name][0] != truth.windows[name]]
 
 
