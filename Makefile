@@ -50,7 +50,7 @@ bench: $(SYNCED) ## all benchmarks, the quick way
 faults: $(SYNCED) ## the fault suite: kill, freeze and cut off, and count what is lost or doubled
 	@$(BIN)/python -m pytest -v $(FAULTS)
 
-long: $(SYNCED) ## the tests that compute windows in Spark, land and audit: minutes each
+long: $(SYNCED) ## what `make test` leaves out: landings, audits, a month with everything going wrong
 	@$(BIN)/python -m pytest -m long
 
 sync: $(SYNCED) ## install the locked packages into .venv/
