@@ -72,7 +72,7 @@ class AuditWindows(SparkJob):
     def execute(self, context: Context) -> None:
         pipeline = self.pipeline
         with told_to_airflow():
-            day = day_of(context)
+            day = day_of(context, self.dag_id)
             request = request_of(pipeline, day, str(context["run_id"]))
             known = _stream_rows(pipeline.use_case, day)
         if request.topic not in known:

@@ -80,7 +80,9 @@ def _begin(use_case: str, models: str, **context: Any) -> str:
     from lockstep.batch.plan import Run, encode
 
     with told_to_airflow():
-        run = Run(use_case=use_case, day=day_of(context), run_id=context["run_id"])
+        run = Run(
+            use_case=use_case, day=day_of(context, f"{use_case}_batch"), run_id=context["run_id"]
+        )
     return _run("resolve_model", models, encode(run))
 
 

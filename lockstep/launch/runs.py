@@ -22,11 +22,10 @@ def dags_of(root: Path, made: Callable[[Pipeline, Path], DAG]) -> dict[str, DAG]
     return {dag.dag_id: dag for dag in dags}
 
 
-def day_of(context: Mapping[str, Any]) -> date:
+def day_of(context: Mapping[str, Any], dag_id: str) -> date:
     """The UTC day of a run's logical date. Raises UsageError for a run without one."""
     moment = context.get("logical_date")
     if moment is None:
-        dag_id = context["dag"].dag_id
         raise UsageError(
             f"this run of {dag_id} has no logical date, so it names no day to work on",
             next=f"airflow dags trigger {dag_id} --logical-date 2013-10-01",

@@ -173,6 +173,7 @@ def test_rows_scored_without_their_state_are_marked(
 ) -> None:
     """The bounded wait expires: scored all the same, and marked."""
     records = records_of(windowed_deployment, january, DAY, DAY)
+    windowed_deployment.limit_batches(50)
     windowed_deployment.environment |= {"FAULT": "lagging-state", "FAULT_AFTER": "6"}
     worker = windowed_deployment.worker(main="tests.streaming.faulty_worker").ready()
     send(windowed_deployment, records)
