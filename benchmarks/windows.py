@@ -156,7 +156,7 @@ def live(online: OnlineWindows, flights: Flights, batches: int) -> tuple[float, 
         folding += _timed(online.fold, "departures", departed, departed["at"])
         folding += _timed(online.fold, "arrivals", arrived, arrived["at"])
         asking += _timed(online.values, scored, scored["at"])
-        folding += _timed(online.evict, online.needed_from(int(scored["at"][0])))
+        folding += _timed(online.evict, online.windows.needed_from(int(scored["at"][0])))
     rows = batches * BATCH
     return folding / (2 * rows) * 1e6, asking / rows * 1e6
 
