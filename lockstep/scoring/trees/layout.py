@@ -43,7 +43,7 @@ class Layout:
 def lay_out(trees: Trees, features: int) -> Layout:
     """Trees over `features` columns. Raises NotForKernels for what does not fit this layout."""
     _require_comparable(trees, features)
-    levels = []
+    levels: list[Array] = []
     here = trees.roots[:, None]
     while (here >= 0).any():
         if len(levels) == DEEPEST:

@@ -13,6 +13,9 @@ For every chunk of rows:
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import numpy as np
 
 from lockstep.scoring.trees.layout import Layout
@@ -45,65 +48,94 @@ class NumpyKernel:
         self._first_leaf = np.arange(0, trees * leaves, leaves)[:, None]
 
     def __call__(self, matrix: Array) -> Array:
-        layout = self._layout
-        totals = np.zeros((layout.targets, len(matrix)), np.float32)
+        layout, rows = self._layout, len(matrix)
+        totals = np.zeros((layout.targets, rows), np.float32)
         former = np.setbufsize(_BUFFER)
         try:
-            for start in range(0, len(matrix), _CHUNK):
-                rows = slice(start, start + _CHUNK)
-                self._add(matrix[rows], totals[:, rows])
+            scratch = _Scratch(layout, min(rows, _CHUNK))
+            for start in range(0, rows, _CHUNK):
+                chunk = slice(start, start + _CHUNK)
+                self._add(matrix[chunk], totals[:, chunk], scratch)
         finally:
             np.setbufsize(former)
         if layout.divisor != 1:
             totals /= np.float32(layout.divisor)
         return np.ascontiguousarray(totals.T)
 
-    def _add(self, matrix: Array, totals: Array) -> None:
+    def _add(self, matrix: Array, totals: Array, scratch: _Scratch) -> None:
         """Add every tree's leaves to `totals`."""
-        rows = len(matrix)
-        bits = self._ask(matrix)
-        group = max(1, _GROUP // rows)
-        for first in range(0, len(self._layout.leaf), group):
-            trees = slice(first, first + group)
-            leaf = self._leaf.take(self._leaves(bits, trees, rows), mode="clip")
-            for target, value in zip(self._layout.target[trees], leaf, strict=True):
-                totals[target] += value
+        layout, rows = self._layout, len(matrix)
+        bits = self._ask(matrix, scratch)
+        for first in range(0, len(layout.leaf), scratch.group):
+            trees = slice(first, first + scratch.group)
+            number = self._leaf_numbers(bits, trees, scratch)[:, :rows]
+            place = _shaped(scratch.place, number.shape)
+            np.add(number, self._first_leaf[trees], out=place, dtype=np.intp)
+            value = self._leaf.take(place, mode="clip", out=_shaped(scratch.value, number.shape))
+            for target, values in zip(layout.target[trees].tolist(), value, strict=True):
+                totals[target] += values
 
-    def _ask(self, matrix: Array) -> Array:
+    def _ask(self, matrix: Array, scratch: _Scratch) -> Array:
         """uint64[comparisons, words]: step 1. The rows of the last word that are none are 0."""
         words = -(-len(matrix) // _WORD)
         columns = np.zeros((matrix.shape[1], words * _WORD), np.float32)
         columns[:, : len(matrix)] = matrix.T
-        bits = np.empty((len(self._threshold), words * _WORD // 8), np.uint8)
+        bits = _shaped(scratch.bits, (len(self._threshold), words))
+        octets = bits.view(np.uint8)
         for feature, nan_right, run in self._runs:
             # A comparison with NaN is false: so ask for what NaN does not do.
             if nan_right:
                 left = np.less(columns[feature], self._threshold[run])
-                np.invert(_packed(left), out=bits[run])
+                np.invert(_packed(left), out=octets[run])
             else:
-                bits[run] = _packed(np.greater_equal(columns[feature], self._threshold[run]))
-        return bits.view(np.uint64)
+                octets[run] = _packed(np.greater_equal(columns[feature], self._threshold[run]))
+        return bits
 
-    def _leaves(self, bits: Array, trees: slice, rows: int) -> Array:
-        """intp[trees, rows]: where the values of the leaves lie; steps 2 to 4."""
-        # Of the levels from here down: the turns of each node's rows, [node, tree, word].
-        turns: list[Array] = []
-        for asked in reversed(self._levels):
-            chosen = bits.take(asked[:, trees], axis=0, mode="clip")
-            above = [chosen]
-            for turn in turns:
-                left, right = turn[: len(chosen)], turn[len(chosen) :]
-                right ^= left
-                right &= chosen
-                right ^= left
-                above.append(right)
-            turns = above
-        spread = [np.unpackbits(t[0].view(np.uint8), axis=1, bitorder="little") for t in turns]
-        number = spread[0]
-        for turn in spread[1:]:
-            number += number
-            number |= turn
-        return np.add(number[:, :rows], self._first_leaf[trees], dtype=np.intp)
+    def _leaf_numbers(self, bits: Array, trees: slice, scratch: _Scratch) -> Array:
+        """uint8[trees, rows]: which leaf of its tree; steps 2 to 4."""
+        words, lowest = bits.shape[1], len(self._levels) - 1
+        # Of a level and each one below it: the turns of every node's rows, [level, node, tree].
+        below = self._chosen(bits, lowest, trees, scratch)
+        for depth in reversed(range(lowest)):
+            turns = self._chosen(bits, depth, trees, scratch)
+            nodes = turns.shape[1]
+            left, right = below[:, :nodes], below[:, nodes:]
+            np.bitwise_xor(left, right, out=turns[1:])
+            turns[1:] &= turns[0]
+            turns[1:] ^= left
+            below = turns
+        spread = np.unpackbits(below.ravel().view(np.uint8), bitorder="little")
+        first, *others = spread.reshape(len(below), -1, words * _WORD)
+        for turn in others:
+            first += first
+            first |= turn
+        return first
+
+    def _chosen(self, bits: Array, depth: int, trees: slice, scratch: _Scratch) -> Array:
+        """uint64[levels from `depth` down, nodes, trees, words], of which only the first is set."""
+        asked = self._levels[depth][:, trees]
+        shape = (len(self._levels) - depth, *asked.shape, bits.shape[1])
+        turns = _shaped(scratch.turns[depth % 2], shape)
+        bits.take(asked, axis=0, mode="clip", out=turns[0])
+        return turns
+
+
+class _Scratch:
+    """Memory of one call. Fresh memory costs more than what is done with it here."""
+
+    def __init__(self, layout: Layout, rows: int) -> None:
+        words = -(-rows // _WORD)
+        self.group = min(len(layout.leaf), max(1, _GROUP // max(1, rows)))
+        self.bits = np.empty(len(layout.threshold) * words, np.uint64)
+        # The lowest level has the most, and as many words as the one above it with both.
+        most = (1 << (layout.depth - 1)) * self.group * words
+        self.turns = (np.empty(most, np.uint64), np.empty(most, np.uint64))
+        self.place = np.empty(self.group * rows, np.intp)
+        self.value = np.empty(self.group * rows, np.float32)
+
+
+def _shaped(memory: Array, shape: tuple[int, ...]) -> Array:
+    return memory[: math.prod(shape)].reshape(shape)
 
 
 def _packed(outcomes: Array) -> Array:
@@ -117,7 +149,7 @@ def _runs(layout: Layout) -> list[tuple[int, bool, slice]]:
     borders = [0, *(np.flatnonzero(changes) + 1).tolist(), len(layout.feature)]
     return [
         (int(layout.feature[begin]), bool(layout.nan_right[begin]), slice(begin, end))
-        for begin, end in zip(borders, borders[1:], strict=False)
+        for begin, end in pairwise(borders)
     ]
 
 
