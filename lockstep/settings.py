@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from lockstep.errors import UsageError
 
-__all__ = ["STACK_ENV", "Settings"]
+__all__ = ["STACK_ENV", "Settings", "TreeKernel"]
 
 STACK_ENV = "stack.env"
+TreeKernel = Literal["auto", "compiled", "numpy", "onnxruntime"]
 
 
 class Settings(BaseSettings):
@@ -32,6 +34,8 @@ class Settings(BaseSettings):
     mlflow: str = "http://127.0.0.1:5000"
     airflow: str = "http://127.0.0.1:8080"
     spark_master: str = "local[2]"
+    tree_kernel: TreeKernel = "auto"
+    """What evaluates trees in large batches. No choice changes a bit of a score."""
     owner_url: SecretStr | None = None
     """Owns the schemas: migrations only."""
     scorer_url: SecretStr | None = None

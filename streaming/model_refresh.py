@@ -17,7 +17,7 @@ from lockstep.errors import LockstepError, ModelRefused
 from lockstep.features.windows import WindowSet
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model, current
-from lockstep.scoring import OnnxScorer, Scorer
+from lockstep.scoring import Scorer, open_scorer
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
 from streaming.horizon import Horizon
@@ -107,7 +107,9 @@ class ModelRefresher:
             if self.serving and newest and newest.sequence == self.serving.approval:
                 return
             approval, model = approved_model(self._settings, use_case, connection)
-        scorer = OnnxScorer(model)
+        scorer = open_scorer(model, self._settings.tree_kernel)
+        if scorer.engine.distrusted:
+            self._status.kernels_distrusted.inc()
         scorer.warm()
         # Before it takes over: its state may take long to fold, and the former one serves on.
         state = self._state_for(model.windows)
@@ -124,8 +126,12 @@ class ModelRefresher:
             "approval": approval.sequence,
             "model_version": approval.model_version,
             "model_digest": approval.digest,
+            "trees": str(scorer.engine),
         }
-        log.info("serving version %s, digest %s", approval.model_version, approval.digest)
+        log.info(
+            "serving version %s, digest %s, its trees in %s",
+            *(approval.model_version, approval.digest, scorer.engine),
+        )
 
     def _state_for(self, windows: WindowSet) -> LiveState | None:
         """The state of these windows: the one that serves if they are the same, else a new one.

@@ -71,6 +71,11 @@ class Status:
             ["dependency"],
             registry=self.registry,
         )
+        self.kernels_distrusted = Counter(
+            "lockstep_tree_kernels_distrusted",
+            "Models opened whose tree kernel differed from ONNX Runtime, which took its place",
+            registry=self.registry,
+        )
         self.batch_seconds = Histogram(
             "lockstep_batch_seconds",
             "From events in hand to their transaction's commit",

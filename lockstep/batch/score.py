@@ -112,7 +112,8 @@ def _score_all(
         else:
             files = partition_files(lake, plan.source, plan.day)
             events = read_events(spark, contract, lake, files, copies=copies)
-        stage_scores(events, Assignment(model.data, plan.digest, attempt, info))
+        assignment = Assignment(model.data, plan.digest, attempt, info, settings.tree_kernel)
+        stage_scores(events, assignment)
 
 
 def _refuse_changed(settings: Settings, plan: Plan, windows: WindowSet) -> None:

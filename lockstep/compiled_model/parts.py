@@ -1,13 +1,14 @@
-"""A compiled model's two halves: the features on their own, and the trees on their own.
+"""A compiled model in parts: row features, trees, and the link from their sum to the score.
 
-They are cut out of the file's graph at the matrix, the one input of its tree ensemble. The
-certificate is measured with them, and a faster kernel for the trees takes their place there.
+They are cut out of the file's graph at its one tree ensemble: at the matrix, which it reads, and
+at the total, which it gives. The certificate is measured with the parts, and a faster kernel
+takes the place of the trees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -19,7 +20,7 @@ from lockstep.compiled_model.structure import parse
 from lockstep.contracts import Columns, model_inputs
 from lockstep.errors import ModelRefused
 
-__all__ = ["MATRIX", "Matrix", "features_part", "trees_part"]
+__all__ = ["MATRIX", "Matrix", "Parts", "cut_at_trees", "features_part", "trees_part"]
 
 MATRIX = "matrix"
 Shape = list[str | int | None]
@@ -46,6 +47,35 @@ class Matrix:
         return np.concatenate(parts)
 
 
+class Parts(NamedTuple):
+    """A model cut before and behind its tree ensemble; every part is a session."""
+
+    node: NodeProto
+    """The ensemble. Its first input is the matrix, its first output the total."""
+    features: Any
+    """Fields and windows to matrix."""
+    trees: Any
+    """Matrix to total."""
+    link: Any
+    """Total to score and margin."""
+
+
+def cut_at_trees(model: CompiledModel) -> Parts:
+    """The three parts. Raises ModelRefused for a graph that has no such parts."""
+    graph = parse(model.data)
+    node = _ensemble(graph)
+    matrix = make_tensor_value_info(node.input[0], TensorProto.FLOAT, ["N", None])
+    total = make_tensor_value_info(node.output[0], TensorProto.FLOAT, ["N", None])
+    inputs, outputs = list(graph.graph.input), list(graph.graph.output)
+    return Parts(
+        node,
+        features=_open(_cut(graph, inputs, [matrix])),
+        trees=_open(_cut(graph, [matrix], [total])),
+        # Refused where it reads more than the total: the matrix, or a field.
+        link=_open(_cut(graph, [total], outputs)),
+    )
+
+
 def features_part(model: CompiledModel) -> Matrix:
     """The graph from fields and windows to the matrix."""
     graph = parse(model.data)
@@ -62,8 +92,11 @@ def trees_part(model: CompiledModel) -> tuple[Any, str]:
     matrix = _ensemble(graph).input[0]
     shape: Shape = ["N", len(model.manifest.features)]
     given = make_tensor_value_info(matrix, TensorProto.FLOAT, shape)
-    part = _cut(graph, [given], list(graph.graph.output))
-    return open_session(part.SerializeToString(deterministic=True)), matrix
+    return _open(_cut(graph, [given], list(graph.graph.output))), matrix
+
+
+def _open(part: ModelProto) -> Any:
+    return open_session(part.SerializeToString(deterministic=True))
 
 
 def _ensemble(model: ModelProto) -> NodeProto:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,9 @@ from lockstep.compiling.graph import Traced
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, Answers, RowSet, certify
 from lockstep.contracts import Columns, Contract, model_inputs
 from lockstep.features.windows import WindowSet
+from lockstep.scoring import Scorer, open_scorer
+from lockstep.scoring.tree_scorer import TreeScorer
+from lockstep.settings import TreeKernel
 
 __all__ = ["Compiled", "compile_model", "native_answers", "row_sets", "rows_to_answer"]
 
@@ -57,6 +60,7 @@ def compile_model(
     versions: dict[str, str],
     fingerprints: dict[str, str],
     answered: Callable[[int], None] = lambda _: None,
+    tree_kernel: TreeKernel = "auto",
 ) -> Compiled:
     """Compile an xgboost.Booster, open the result as every scorer will, and certify it.
 
@@ -90,7 +94,7 @@ def compile_model(
     certificate = certify(
         digest,
         use_case,
-        row_sets(model, traced.reader(), forest, booster, validation),
+        row_sets(model, traced.reader(), forest, booster, validation, tree_kernel),
         golden_rows=len(manifest.golden.margin),
         versions=versions,
         answered=answered,
@@ -104,9 +108,18 @@ def rows_to_answer(validation: int) -> int:
 
 
 def row_sets(
-    model: CompiledModel, matrix: Matrix, forest: Forest, booster: Any, validation: Columns
+    model: CompiledModel,
+    matrix: Matrix,
+    forest: Forest,
+    booster: Any,
+    validation: Columns,
+    tree_kernel: TreeKernel = "auto",
 ) -> list[RowSet]:
-    """What a certificate compares: recorded events, edge events, and edges of the features."""
+    """What a certificate compares: recorded events, edge events, and edges of the features.
+
+    The answers are those of the scorer that serves, with its kernel for the trees.
+    """
+    scorer = open_scorer(model, tree_kernel)
     sets = []
     edges = edge_columns(
         model.contract,
@@ -117,13 +130,13 @@ def row_sets(
         _EDGE_ROWS,
     )
     for name, columns in (("validation", validation), ("edge_events", edges)):
-        feed = model_inputs(columns, (*model.input_names, *model.window_names))
         native = native_answers(booster, matrix.read(columns))
-        sets.append(RowSet(name, len(native[0]), native, _Answering(model.session, feed)))
+        fields = {name: columns[name] for name in model.input_names}
+        windows = _values(model.windows, columns, len(native[0]))
+        sets.append(RowSet(name, len(native[0]), native, _Scoring(scorer, fields, windows)))
     features = edge_matrix(forest, _EDGE_ROWS)
-    session = _estimator_session(forest)
     native = native_answers(booster, features)
-    answering = _Answering(session, {MATRIX: features})
+    answering = _Estimating(scorer, _estimator_session(forest), features)
     return [*sets, RowSet("edge_features", len(features), native, answering)]
 
 
@@ -135,13 +148,31 @@ def native_answers(booster: Any, matrix: np.ndarray[Any, Any]) -> Answers:
 
 
 @dataclass(frozen=True)
-class _Answering:
-    session: Any
-    feed: Mapping[str, Any]
+class _Scoring:
+    """Events, as they are scored."""
+
+    scorer: Scorer
+    columns: Columns
+    windows: np.ndarray[Any, Any]
 
     def __call__(self, rows: slice) -> Answers:
-        part = {name: column[rows] for name, column in self.feed.items()}
-        score, margin = self.session.run(["score", "margin"], part)
+        part = {name: column[rows] for name, column in self.columns.items()}
+        return self.scorer.score(part, self.windows[rows])
+
+
+@dataclass(frozen=True)
+class _Estimating:
+    """Row features, in the kernel from that batch size on from which the scorer uses it."""
+
+    scorer: Scorer
+    session: Any
+    matrix: np.ndarray[Any, Any]
+
+    def __call__(self, rows: slice) -> Answers:
+        part = self.matrix[rows]
+        if isinstance(self.scorer, TreeScorer) and len(part) >= self.scorer.smallest_batch:
+            return self.scorer.score_matrix(part)
+        score, margin = self.session.run(["score", "margin"], {MATRIX: part})
         return score, margin
 
 

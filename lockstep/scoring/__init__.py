@@ -1,5 +1,6 @@
 """Scoring: columns of events in, scores out. Imports no training library and no engine."""
 
-from lockstep.scoring.scorer import OnnxScorer, Scorer, Scores
+from lockstep.scoring.opening import open_scorer
+from lockstep.scoring.scorer import Engine, OnnxScorer, Scorer, Scores
 
-__all__ = ["OnnxScorer", "Scorer", "Scores"]
+__all__ = ["Engine", "OnnxScorer", "Scorer", "Scores", "open_scorer"]

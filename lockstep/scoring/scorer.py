@@ -10,7 +10,7 @@ from lockstep.compiled_model import CompiledModel
 from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.contracts import Columns, model_inputs
 
-__all__ = ["OnnxScorer", "Scorer", "Scores"]
+__all__ = ["Engine", "OnnxScorer", "Scorer", "Scores", "model_feed", "warm_up"]
 
 _WARM_ROWS = (1, 64, 2048)
 
@@ -24,12 +24,31 @@ class Scores(NamedTuple):
     """float32[n]: the sum over the trees, before the link function."""
 
 
+class Engine(NamedTuple):
+    """What evaluates a model's trees in large batches."""
+
+    name: str
+    """A kernel, or onnxruntime."""
+    why: str | None = None
+    """Why it is not a faster one, where that was asked for."""
+    distrusted: bool = False
+    """Whether a kernel was tried that did not answer as ONNX Runtime does."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.why})" if self.why else self.name
+
+
+_REFERENCE = Engine("onnxruntime")
+
+
 class Scorer(Protocol):
     """Scores columns. One event's answer depends neither on its batch nor on the batch's size.
 
     Promised to callers: `score` may be called from several threads, uses the calling thread
-    only, and keeps nothing between calls.
+    only, and keeps nothing between calls. `engine` changes no bit of an answer.
     """
+
+    engine: Engine
 
     def score(self, columns: Columns, windows: np.ndarray[Any, Any] | None = None) -> Scores:
         """Score n >= 0 events.
@@ -48,25 +67,37 @@ class Scorer(Protocol):
 class OnnxScorer:
     """The reference: ONNX Runtime over the whole graph, on one thread."""
 
-    def __init__(self, model: CompiledModel) -> None:
+    def __init__(self, model: CompiledModel, engine: Engine = _REFERENCE) -> None:
+        self.engine = engine
         self._model = model
-        self._names = model.input_names
-        self._windows = model.window_names
 
     def score(self, columns: Columns, windows: np.ndarray[Any, Any] | None = None) -> Scores:
-        feed = model_inputs(columns, self._names)
-        if self._windows:
-            if windows is None or windows.shape[1:] != (len(self._windows),):
-                shape = None if windows is None else windows.shape
-                raise ValueError(f"windows has shape {shape}, not [n, {len(self._windows)}]")
-            for position, name in enumerate(self._windows):
-                feed[name] = np.ascontiguousarray(windows[:, position], np.float32)
+        feed = model_feed(self._model, columns, windows)
         score, margin = self._model.session.run(["score", "margin"], feed)
         return Scores(score, margin)
 
     def warm(self) -> None:
-        manifest = self._model.manifest
-        columns, windows = golden_columns(manifest), golden_windows(manifest)
-        for rows in _WARM_ROWS:
-            index = np.arange(rows) % len(windows)
-            self.score({name: column[index] for name, column in columns.items()}, windows[index])
+        warm_up(self, self._model)
+
+
+def model_feed(
+    model: CompiledModel, columns: Columns, windows: np.ndarray[Any, Any] | None
+) -> dict[str, Any]:
+    """What the graph of a model reads, by name. Raises ValueError for windows of another shape."""
+    feed = model_inputs(columns, model.input_names)
+    names = model.window_names
+    if names:
+        if windows is None or windows.shape[1:] != (len(names),):
+            shape = None if windows is None else windows.shape
+            raise ValueError(f"windows has shape {shape}, not [n, {len(names)}]")
+        for position, name in enumerate(names):
+            feed[name] = np.ascontiguousarray(windows[:, position], np.float32)
+    return feed
+
+
+def warm_up(scorer: Scorer, model: CompiledModel) -> None:
+    """Score the golden rows, in batches of several sizes."""
+    columns, windows = golden_columns(model.manifest), golden_windows(model.manifest)
+    for rows in _WARM_ROWS:
+        index = np.arange(rows) % len(windows)
+        scorer.score({name: column[index] for name, column in columns.items()}, windows[index])

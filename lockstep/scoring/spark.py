@@ -22,7 +22,8 @@ import pyarrow as pa
 from lockstep.compiled_model import open_model
 from lockstep.contracts import Validator, columns_from_arrow
 from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
-from lockstep.scoring.scorer import OnnxScorer
+from lockstep.scoring.opening import open_scorer
+from lockstep.settings import TreeKernel
 from lockstep.warehouse.staging import Attempt, stage
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Assignment:
     attempt: Attempt
     conninfo: str = field(repr=False)
     """libpq connection string of the scorer role, with its password."""
+    tree_kernel: TreeKernel = "auto"
 
 
 def stage_scores(events: DataFrame, assignment: Assignment) -> int:
@@ -124,7 +126,8 @@ class _Worker:
         self.digest = assignment.digest
         self.contract = model.contract
         self.validator = Validator(model.contract)
-        self.scorer = OnnxScorer(model)
+        # In this process, because compiled code cannot be sent: once, before the first batch.
+        self.scorer = open_scorer(model, assignment.tree_kernel)
 
     @classmethod
     def get(cls, assignment: Assignment) -> _Worker:

@@ -141,6 +141,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
             "code": fingerprint.code(plan.use_case),
         },
         answered=progress.advance,
+        tree_kernel=settings.tree_kernel,
     )
     progress.finish(compiled.certificate.summary())
     return Trained(compiled, bytes(booster.save_raw("ubj")), plan.fingerprint)

@@ -64,12 +64,12 @@ def verify(
     # Without a lake the golden events take the recorded ones' place.
     columns = recorded if recorded is not None else _golden(model)
     rows = len(next(iter(columns.values())))
-    certificate = _measure(model, booster, columns, progress)
+    certificate = _measure(settings, model, booster, columns, progress)
     return Verified(model, stored, certificate, rows if recorded is not None else 0)
 
 
 def _measure(
-    model: CompiledModel, booster: Any, columns: Columns, progress: Progress
+    settings: Settings, model: CompiledModel, booster: Any, columns: Columns, progress: Progress
 ) -> Certificate:
     from lockstep.compiling import rows_to_answer
     from lockstep.compiling.compile import row_sets
@@ -79,7 +79,8 @@ def _measure(
 
     rows = len(next(iter(columns.values())))
     progress.start("compare with the native model", rows_to_answer(rows))
-    sets = row_sets(model, features_part(model), read_forest(booster), booster, columns)
+    matrix, forest = features_part(model), read_forest(booster)
+    sets = row_sets(model, matrix, forest, booster, columns, settings.tree_kernel)
     certificate = certify(
         model.digest,
         model.manifest.use_case,

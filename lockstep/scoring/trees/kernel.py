@@ -1,4 +1,4 @@
-"""What a kernel is."""
+"""What a kernel is, and why there may be none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from typing import Protocol
 
 from lockstep.scoring.trees.tables import Array
 
-__all__ = ["Kernel"]
+__all__ = ["Kernel", "KernelUnavailable"]
+
+
+class KernelUnavailable(Exception):
+    """Why a kernel cannot run on this host."""
 
 
 class Kernel(Protocol):

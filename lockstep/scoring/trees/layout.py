@@ -58,14 +58,14 @@ def lay_out(trees: Trees, features: int) -> Layout:
         raise NotForKernels("a tree adds to several outputs, or to none that there is")
     nodes = np.concatenate(levels, axis=1)
     real = np.unique(nodes[nodes >= 0])
-    number, first = _number(trees.feature[real], ~trees.missing_left[real], _below(trees)[real])
+    number, first = _number(trees.feature[real], ~trees.missing_left[real], trees.below[real])
     asked = np.zeros(len(trees.feature), np.int32)
     asked[real] = number
     return Layout(
         depth=len(levels),
         feature=trees.feature[real][first],
         nan_right=~trees.missing_left[real][first],
-        threshold=_below(trees)[real][first],
+        threshold=trees.below[real][first],
         asked=asked[np.where(nodes >= 0, nodes, real[0])],
         leaf=np.ascontiguousarray(trees.leaf[leaf]),
         target=target[:, 0],
@@ -87,13 +87,6 @@ def _require_comparable(trees: Trees, features: int) -> None:
 
 def _sides(trees: Trees, node: Array) -> Array:
     return np.stack([trees.left[node], trees.right[node]], axis=-1)
-
-
-def _below(trees: Trees) -> Array:
-    """The thresholds, all of them for x < threshold."""
-    with np.errstate(over="ignore", under="ignore"):  # next to 0 and to infinity
-        above: Array = np.nextafter(trees.threshold, np.float32(np.inf))
-    return np.where(trees.or_equal, above, trees.threshold)
 
 
 def _number(feature: Array, nan_right: Array, threshold: Array) -> tuple[Array, Array]:

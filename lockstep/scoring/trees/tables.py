@@ -52,6 +52,13 @@ class Trees:
     divisor: int
     """What the sums are divided by in the end: the number of trees for an average, else 1."""
 
+    @property
+    def below(self) -> Array:
+        """The thresholds, each as the t of an x < t that says the same."""
+        with np.errstate(over="ignore", under="ignore"):  # next to infinity, next to zero
+            above: Array = np.nextafter(self.threshold, np.float32(np.inf))
+        return np.where(self.or_equal, above, self.threshold)
+
 
 def read_trees(node: NodeProto) -> Trees:
     """The tables of a node. Raises NotForKernels."""

@@ -1,0 +1,117 @@
+"""Open the scorer of a compiled model: with the fastest kernel for its trees that can be trusted.
+
+1. Cut the graph before and behind its tree ensemble. A model without one, or with trees that no
+   kernel can answer exactly, stays with ONNX Runtime.
+2. Make the kernel, or the next one where this host does not allow it.
+3. Compare it with ONNX Runtime, bit for bit: the ensemble alone on its edge rows, in batches of
+   several sizes, and the whole scorer on the golden rows, mixed column by column.
+4. Any difference: ONNX Runtime scores, and the scorer's `engine` says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+
+from lockstep.compiled_model import CompiledModel
+from lockstep.compiled_model.golden import golden_columns, golden_windows
+from lockstep.compiled_model.parts import Parts, cut_at_trees
+from lockstep.errors import ModelRefused
+from lockstep.scoring.scorer import Engine, OnnxScorer, Scorer, Scores
+from lockstep.scoring.tree_scorer import TreeScorer
+from lockstep.scoring.trees.choice import CANDIDATES, MAKERS, SMALLEST_BATCH
+from lockstep.scoring.trees.edge_rows import edge_rows
+from lockstep.scoring.trees.kernel import Kernel, KernelUnavailable
+from lockstep.scoring.trees.layout import lay_out
+from lockstep.scoring.trees.tables import Array, NotForKernels, read_trees
+from lockstep.settings import TreeKernel
+
+__all__ = ["open_scorer"]
+
+log = logging.getLogger("lockstep.scoring")
+
+_SIZES = (1, 63, 64, 65, 255, 256, 257)
+"""Batches of edge rows, around the 64 rows of a word and the 256 of a block; then all the rest."""
+_MIXED = 512
+_SEED = 0
+
+
+def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
+    """A scorer for `model`, with the kernel that LOCKSTEP_TREE_KERNEL asks for or allows."""
+    if not CANDIDATES[kernel]:
+        return OnnxScorer(model)
+    try:
+        parts = cut_at_trees(model)
+        trees = read_trees(parts.node)
+        layout = lay_out(trees, len(model.manifest.features))
+    except (NotForKernels, ModelRefused) as why:
+        log.info("model %s: ONNX Runtime evaluates the trees: %s", model.digest[:12], why)
+        return OnnxScorer(model, Engine("onnxruntime", str(why)))
+    unavailable = None
+    for name in CANDIDATES[kernel]:
+        try:
+            made = MAKERS[name](layout)
+        except KernelUnavailable as why:
+            unavailable = str(why)
+            log.log(
+                logging.INFO if kernel == "auto" else logging.WARNING,
+                *("the %s tree kernel cannot run here: %s", name, why),
+            )
+            continue
+        scorer = TreeScorer(model, parts, made, SMALLEST_BATCH[name], unavailable)
+        wrong = _wrong(scorer, made, model, parts, edge_rows(trees, len(model.manifest.features)))
+        if wrong is None:
+            return scorer
+        log.warning(
+            "model %s: ONNX Runtime evaluates the trees, because the %s kernel %s",
+            *(model.digest[:12], name, wrong),
+        )
+        return OnnxScorer(model, Engine("onnxruntime", f"the {name} kernel {wrong}", True))
+    return OnnxScorer(model, Engine("onnxruntime", unavailable))
+
+
+def _wrong(
+    scorer: TreeScorer, kernel: Kernel, model: CompiledModel, parts: Parts, edges: Array
+) -> str | None:
+    """What the kernel does otherwise than ONNX Runtime; None: nothing."""
+    try:
+        (expected,) = parts.trees.run([parts.node.output[0]], {parts.node.input[0]: edges})
+        found = np.concatenate([kernel(edges[rows]) for rows in _batches(len(edges))])
+        differ = _differ(found, expected)
+        if differ:
+            return f"differs on {differ} of {len(edges)} edge rows"
+        ours, theirs = _golden(scorer, model), _golden(OnnxScorer(model), model)
+        differ = max(_differ(*pair) for pair in zip(ours, theirs, strict=True))
+    except Exception as error:
+        log.exception("the tree kernel failed")
+        return f"failed: {type(error).__name__}: {error}"
+    return f"differs on {differ} of {len(ours.margin)} mixed golden rows" if differ else None
+
+
+def _batches(rows: int) -> Iterator[slice]:
+    start = 0
+    for size in _SIZES:
+        yield slice(start, start + size)
+        start += size
+    yield slice(start, rows)
+
+
+def _golden(scorer: Scorer, model: CompiledModel) -> Scores:
+    """Each column drawn from the golden rows by itself, so that the rows are new ones."""
+    draw = np.random.default_rng(_SEED)
+    columns, windows = golden_columns(model.manifest), golden_windows(model.manifest)
+    golden = len(windows)
+    return scorer.score(
+        {name: column[draw.integers(0, golden, _MIXED)] for name, column in columns.items()},
+        np.take_along_axis(windows, draw.integers(0, golden, (_MIXED, windows.shape[1])), 0),
+    )
+
+
+def _differ(found: Array, expected: Array) -> int:
+    """Rows that differ in any bit."""
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return len(expected)
+    unlike = found.view(np.int32) != expected.view(np.int32)
+    return int(unlike.reshape(len(unlike), -1).any(axis=1).sum())
