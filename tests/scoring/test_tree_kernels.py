@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx.helper import make_attribute
+from onnx.numpy_helper import from_array
 
+from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor
 from lockstep.scoring.trees.kernel import Kernel
 from lockstep.scoring.trees.layout import Layout, lay_out
 from lockstep.scoring.trees.numpy_kernel import NumpyKernel
 from lockstep.scoring.trees.reference import reference
-from lockstep.scoring.trees.tables import read_trees
+from lockstep.scoring.trees.tables import NotForKernels, read_trees
 from tests.scoring.tree_cases import LEQ, LT, Case, Drawn, cases
 
-KERNELS: list[Callable[[Layout], Kernel]] = [NumpyKernel]
-kernels = pytest.mark.parametrize("make", KERNELS, ids=lambda make: make.name)
+KERNELS: dict[str, Callable[[Layout], Kernel]] = {
+    "numpy": NumpyKernel,
+    "compiled": CompiledKernel,
+    # Without registers that leaves could be looked up in; every processor of its kind runs this.
+    "portable": lambda layout: CompiledKernel(layout, Processor("generic", "")),
+}
+kernels = pytest.mark.parametrize("make", KERNELS.values(), ids=KERNELS)
 
 
 def kernel(make, drawn: Drawn) -> Kernel:
@@ -80,3 +90,69 @@ def test_a_thousand_trees_and_one_column(make):
     drawn = Drawn(Case(3, 1_000, 3, features=1, modes=(LT, LEQ)))
     matrix = drawn.rows(300)
     assert same(kernel(make, drawn)(matrix), drawn.runtime()(matrix))
+
+
+@kernels
+def test_a_matrix_that_is_none(make):
+    drawn = Drawn(Case(5, 2, 2, features=3))
+    evaluate, matrix = kernel(make, drawn), drawn.rows(10)
+    for wrong in (matrix[:, :2], matrix.astype(np.float64), matrix[::2, :][:, ::-1], matrix[0]):
+        with pytest.raises(ValueError, match=r"the kernel reads contiguous float32\[n, 3\]"):
+            evaluate(wrong)
+
+
+@kernels
+def test_several_threads_at_once(make):
+    drawn = Drawn(Case(11, 40, 6, features=5))
+    evaluate, matrix = kernel(make, drawn), drawn.rows(4_000)
+    whole = evaluate(matrix)
+    parts = [slice(start, start + 333) for start in range(0, 4_000, 333)] * 6
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(lambda rows: same(evaluate(matrix[rows]), whole[rows]), parts))
+
+
+@kernels
+def test_a_forked_process_has_it_too(make):
+    drawn = Drawn(Case(13, 20, 6))
+    evaluate, matrix = kernel(make, drawn), drawn.rows(500)
+    whole = evaluate(matrix)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if same(evaluate(matrix), whole) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("attributes", "why"),
+    [
+        ({"nodes_splits": np.array([0.5])}, "splits are float64"),
+        ({"nodes_modes": np.array([3], np.uint8)}, "other comparisons"),
+        ({"post_transform": 1}, "transforms its sums"),
+        ({"aggregate_function": 2}, "least or the greatest"),
+        ({"nodes_splits": np.array([np.nan], np.float32)}, "threshold that is NaN"),
+        (
+            {"nodes_splits": np.array([np.inf], np.float32), "nodes_modes": np.zeros(1, np.uint8)},
+            "x <= infinity",
+        ),
+        ({"nodes_featureids": [4]}, "other columns than the 4"),
+        ({"leaf_targetids": [0, 7]}, "several outputs, or to none"),
+        ({"nodes_truenodeids": [0], "nodes_trueleafs": [0]}, "more than 8 levels"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_stays_with_onnx_runtime(attributes, why):
+    node = Drawn(Case(0, 1, 1)).node
+    for name, value in attributes.items():
+        (old,) = [found for found in node.attribute if found.name == name] or [None]
+        if old is not None:
+            node.attribute.remove(old)
+        tensor = from_array(value) if isinstance(value, np.ndarray) else value
+        node.attribute.append(make_attribute(name, tensor))
+    with pytest.raises(NotForKernels, match=why):
+        lay_out(read_trees(node), 4)
+
+
+def test_trees_that_are_too_deep():
+    drawn = Drawn(Case(0, 3, 9, stop=0.0))
+    with pytest.raises(NotForKernels, match="more than 8 levels"):
+        lay_out(read_trees(drawn.node), 4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from lockstep.scoring.trees.kernel import Kernel
+from lockstep.scoring.trees.kernel import Kernel, KernelUnavailable
 from lockstep.scoring.trees.layout import Layout
 from lockstep.scoring.trees.numpy_kernel import NumpyKernel
 from lockstep.settings import TreeKernel
@@ -16,12 +16,22 @@ from lockstep.settings import TreeKernel
 __all__ = ["CANDIDATES", "MAKERS", "SMALLEST_BATCH"]
 
 CANDIDATES: Mapping[TreeKernel, tuple[str, ...]] = {
-    "auto": ("numpy",),
+    "auto": ("compiled", "numpy"),
+    "compiled": ("compiled", "numpy"),
     "numpy": ("numpy",),
     "onnxruntime": (),
 }
 """What is tried, in this order, for each value of LOCKSTEP_TREE_KERNEL."""
 
-MAKERS: Mapping[str, Callable[[Layout], Kernel]] = {"numpy": NumpyKernel}
+SMALLEST_BATCH: Mapping[str, int] = {"compiled": 4, "numpy": 96}
 
-SMALLEST_BATCH: Mapping[str, int] = {"numpy": 96}
+
+def _compiled(layout: Layout) -> Kernel:
+    try:
+        from lockstep.scoring.trees.compiled_kernel import CompiledKernel
+    except ImportError as error:
+        raise KernelUnavailable(f"llvmlite is not installed ({error})") from None
+    return CompiledKernel(layout)
+
+
+MAKERS: Mapping[str, Callable[[Layout], Kernel]] = {"compiled": _compiled, "numpy": NumpyKernel}

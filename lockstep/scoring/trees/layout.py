@@ -26,6 +26,8 @@ DEEPEST = 8
 class Layout:
     """Comparisons are in the order of feature, side of NaN, threshold."""
 
+    columns: int
+    """Of the matrix, whether or not a tree asks for them."""
     depth: int
     feature: Array
     nan_right: Array
@@ -62,6 +64,7 @@ def lay_out(trees: Trees, features: int) -> Layout:
     asked = np.zeros(len(trees.feature), np.int32)
     asked[real] = number
     return Layout(
+        columns=features,
         depth=len(levels),
         feature=trees.feature[real][first],
         nan_right=~trees.missing_left[real][first],

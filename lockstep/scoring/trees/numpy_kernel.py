@@ -18,6 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from lockstep.scoring.trees.kernel import require_matrix
 from lockstep.scoring.trees.layout import Layout
 from lockstep.scoring.trees.tables import Array
 
@@ -48,6 +49,7 @@ class NumpyKernel:
         self._first_leaf = np.arange(0, trees * leaves, leaves)[:, None]
 
     def __call__(self, matrix: Array) -> Array:
+        require_matrix(matrix, self._layout)
         layout, rows = self._layout, len(matrix)
         totals = np.zeros((layout.targets, rows), np.float32)
         former = np.setbufsize(_BUFFER)

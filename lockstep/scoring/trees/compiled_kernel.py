@@ -1,0 +1,138 @@
+"""The kernel that is compiled for the processor it runs on. Needs llvmlite.
+
+1. Refuse where this process may not make memory executable: LLVM would not notice, and the
+   first call would end the process.
+2. Compile `llvm_code` for the depth of the trees, once a process; a lock keeps threads from
+   doing it twice. A forked process has its copy. Compiled code cannot be pickled, so whoever
+   sends work to another process sends the model, which is opened there.
+3. Put the model's tables where the code looks for them.
+4. For each call take memory for one block, and run. Python's own lock is free meanwhile.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import threading
+from functools import cache
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from lockstep.scoring.trees.kernel import KernelUnavailable, require_matrix
+from lockstep.scoring.trees.layout import Layout
+from lockstep.scoring.trees.llvm_code import BLOCK, FUNCTION, PROGRAM, SLOTS, WORDS, write_code
+from lockstep.scoring.trees.tables import Array
+
+__all__ = ["CompiledKernel", "Processor", "this_processor"]
+
+_compiling = threading.Lock()
+
+
+class Processor(NamedTuple):
+    """What to compile for, in LLVM's words."""
+
+    name: str
+    features: str
+
+    @property
+    def permutes(self) -> bool:
+        """Whether leaves can be looked up in registers."""
+        return "+avx512f" in self.features.split(",")
+
+
+class CompiledKernel:
+    """See the module. Raises KernelUnavailable where compiled code may not run."""
+
+    name = "compiled"
+
+    def __init__(self, layout: Layout, processor: Processor | None = None) -> None:
+        _require_executable_memory()
+        with _compiling:
+            self._code = _compile(layout.depth, processor or this_processor())
+        self._layout = layout
+        self._tables = _tables(layout)
+        features = len(self._tables["feature"])
+        # A block of memory: columns, then bits, then totals.
+        bits = 4 * BLOCK * features
+        totals = bits + 8 * WORDS * len(layout.threshold)
+        self._memory = totals + 4 * BLOCK * layout.targets
+        known = {
+            "columns": layout.columns,
+            "features": features,
+            "trees": len(layout.leaf),
+            "targets": layout.targets,
+            **{"block_columns": 0, "block_bits": bits, "block_totals": totals},
+            **{name: table.ctypes.data for name, table in self._tables.items()},
+        }
+        self._program = np.array([known[name] for name in PROGRAM], np.int64)
+
+    def __call__(self, matrix: Array) -> Array:
+        require_matrix(matrix, self._layout)
+        out = np.empty((len(matrix), self._layout.targets), np.float32)
+        memory = np.empty(self._memory, np.uint8)
+        program, given = self._program.ctypes.data, matrix.ctypes.data
+        self._code.run(program, given, len(matrix), memory.ctypes.data, out.ctypes.data)
+        if self._layout.divisor != 1:
+            out /= np.float32(self._layout.divisor)
+        return out
+
+
+class _Code(NamedTuple):
+    run: Any
+    engine: Any
+    """Owns the memory that the code lies in."""
+
+
+@cache
+def this_processor() -> Processor:
+    """The one that this process runs on."""
+    return Processor(llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+
+
+@cache
+def _compile(depth: int, processor: Processor) -> _Code:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    text = write_code(depth, permute=processor.permutes)
+    module = llvm.parse_assembly(text, llvm.create_context())
+    machine = llvm.Target.from_default_triple().create_target_machine(
+        cpu=processor.name, features=processor.features, opt=2, jit=True
+    )
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    passes.getModulePassManager().run(module, passes)
+    engine = llvm.create_mcjit_compiler(module, machine)
+    engine.finalize_object()
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    signature = ctypes.CFUNCTYPE(None, pointer, pointer, number, pointer, pointer)
+    return _Code(signature(engine.get_function_address(FUNCTION)), engine)
+
+
+def _tables(layout: Layout) -> dict[str, Array]:
+    """The tables by their names in the program, of the types that the code reads."""
+    feature, begin = np.unique(layout.feature, return_index=True)
+    nan_left = np.add.reduceat(~layout.nan_right, begin, dtype=np.int64)
+    trees, leaves = layout.leaf.shape
+    leaf = np.zeros((trees, max(leaves, SLOTS)), np.float32)
+    leaf[:, :leaves] = layout.leaf
+    return {
+        "feature": np.ascontiguousarray(feature, np.int64),
+        "begin": np.ascontiguousarray(begin, np.int64),
+        "nan_right": np.ascontiguousarray(begin + nan_left, np.int64),
+        "end": np.append(begin[1:], len(layout.feature)).astype(np.int64),
+        "threshold": np.ascontiguousarray(layout.threshold, np.float32),
+        "asked": np.ascontiguousarray(layout.asked, np.int32),
+        "leaf": leaf,
+        "target": np.ascontiguousarray(layout.target, np.int64),
+    }
+
+
+def _require_executable_memory() -> None:
+    """Do what LLVM is going to do: write to memory first, then make it executable."""
+    libc = ctypes.CDLL(None)
+    page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    start = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+    size, executable = ctypes.c_size_t(mmap.PAGESIZE), mmap.PROT_READ | mmap.PROT_EXEC
+    if libc.mprotect(start, size, executable):
+        raise KernelUnavailable("this process may not make memory executable")
