@@ -1,0 +1,231 @@
+"""Opening a scorer: a kernel serves only as long as it answers as ONNX Runtime, bit for bit."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pickle
+import re
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from lockstep.compiled_model.parts import cut_at_trees
+from lockstep.errors import UsageError
+from lockstep.pipeline import Pipeline
+from lockstep.scoring import Engine, OnnxScorer, Scores, open_scorer
+from lockstep.scoring import opening as opening_module
+from lockstep.scoring.spark import Assignment, _Worker
+from lockstep.scoring.trees import choice
+from lockstep.scoring.trees.edge_rows import edge_rows
+from lockstep.scoring.trees.kernel import KernelUnavailable
+from lockstep.scoring.trees.numpy_kernel import NumpyKernel
+from lockstep.scoring.trees.tables import read_trees
+from lockstep.settings import Settings
+from lockstep.warehouse.staging import Attempt
+from streaming import model_refresh
+from streaming.status import Status
+from tests.scoring.tree_cases import LEQ, LT, Case, Drawn
+from tests.small_model import REPOSITORY, small_compiled, some, windowed_compiled, windows_of
+
+FIRST, ROWS = 70_000, 2_600
+KERNELS = ("compiled", "numpy")
+
+
+def same(found: Scores, expected: Scores) -> bool:
+    return all(
+        (a.view(np.int32) == b.view(np.int32)).all() for a, b in zip(found, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_caller_sees_a_difference(kernel):
+    model = small_compiled().model
+    scorer = open_scorer(model, kernel)
+    assert scorer.engine == Engine(kernel)
+    whole = OnnxScorer(model).score(some(slice(FIRST, FIRST + ROWS)))
+    scorer.warm()
+    for rows in (*range(0, 130), 1_000, ROWS):
+        found = scorer.score(some(slice(FIRST, FIRST + rows)))
+        assert same(found, Scores(*(column[:rows] for column in whole)))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_with_windows(kernel):
+    model, rows = windowed_compiled().model, slice(9_000, 9_700)
+    scorer = open_scorer(model, kernel)
+    assert scorer.engine == Engine(kernel)
+    expected = OnnxScorer(model).score(some(rows), windows_of(rows))
+    assert same(scorer.score(some(rows), windows_of(rows)), expected)
+    with pytest.raises(ValueError, match=r"windows has shape None, not \[n, 8\]"):
+        scorer.score(some(rows))
+
+
+def test_the_fastest_kernel_is_the_usual_one():
+    assert open_scorer(small_compiled().model).engine == Engine("compiled")
+
+
+def test_onnx_runtime_when_it_is_asked_for():
+    scorer = open_scorer(small_compiled().model, "onnxruntime")
+    assert isinstance(scorer, OnnxScorer)
+    assert str(scorer.engine) == "onnxruntime"
+
+
+class _OneBitOff(NumpyKernel):
+    """Wrong in the last bit, and on NaN only."""
+
+    def __call__(self, matrix):
+        found = super().__call__(matrix)
+        missing = np.isnan(matrix).any(axis=1)
+        found[missing] = np.nextafter(found[missing], np.float32(np.inf))
+        return found
+
+
+class _Failing(NumpyKernel):
+    def __call__(self, matrix):
+        raise RuntimeError("out of luck")
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [(_OneBitOff, r"differs on \d+ of \d+ edge rows"), (_Failing, "failed: RuntimeError: out of")],
+)
+def test_a_kernel_that_differs_does_not_serve(monkeypatch, caplog, broken, why):
+    monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": broken})
+    model = small_compiled().model
+    with caplog.at_level(logging.WARNING, "lockstep.scoring"):
+        scorer = open_scorer(model)
+    assert isinstance(scorer, OnnxScorer)
+    assert scorer.engine.name == "onnxruntime"
+    assert scorer.engine.distrusted
+    assert scorer.engine.why is not None
+    assert re.search(why, scorer.engine.why)
+    assert f"because the compiled kernel {scorer.engine.why[20:]}" in caplog.text
+    rows = some(slice(0, 300))
+    assert same(scorer.score(rows), OnnxScorer(model).score(rows))
+
+
+@pytest.mark.parametrize(
+    ("asked", "level"), [("auto", logging.INFO), ("compiled", logging.WARNING)]
+)
+def test_a_host_without_compiled_code_has_numpy(monkeypatch, caplog, asked, level):
+    def refused(_):
+        raise KernelUnavailable("llvmlite is not installed")
+
+    monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": refused})
+    with caplog.at_level(logging.INFO, "lockstep.scoring"):
+        scorer = open_scorer(small_compiled().model, asked)
+    assert scorer.engine == Engine("numpy", "llvmlite is not installed")
+    assert [record.levelno for record in caplog.records] == [level]
+
+
+def test_a_process_that_may_not_make_memory_executable():
+    """The kernel's own control, PR_SET_MDWE, is what systemd and SELinux do to a service."""
+    code = """
+import ctypes, sys
+from lockstep.compiled_model import open_model
+from lockstep.scoring import open_scorer
+data = sys.stdin.buffer.read()
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):
+    sys.exit(77)
+print(open_scorer(open_model(data)).engine)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=small_compiled().model.data,
+        capture_output=True,
+        cwd=REPOSITORY,
+        check=False,
+    )
+    if done.returncode == 77:
+        pytest.skip("this Linux has no PR_SET_MDWE")
+    assert done.returncode == 0, done.stderr.decode()
+    assert done.stdout.decode().startswith("numpy (this process may not make memory executable)")
+
+
+def test_a_graph_without_such_trees_stays_with_onnx_runtime(monkeypatch):
+    from lockstep.scoring.trees import layout
+
+    monkeypatch.setattr(layout, "DEEPEST", 3)
+    engine = open_scorer(small_compiled().model).engine
+    assert engine == Engine("onnxruntime", "it has trees of more than 3 levels")
+
+
+def test_an_unknown_kernel_is_named(monkeypatch):
+    monkeypatch.setenv("LOCKSTEP_TREE_KERNEL", "gpu")
+    with pytest.raises(UsageError, match=r"LOCKSTEP_TREE_KERNEL: .*'numpy'.*\(value: 'gpu'\)"):
+        Settings.load()
+
+
+def test_a_spark_worker_opens_its_own():
+    compiled = small_compiled().model
+    attempt = Attempt.__new__(Attempt)
+    sent = Assignment(compiled.data, compiled.digest, attempt, "", "compiled")
+    worker = _Worker.get(pickle.loads(pickle.dumps(sent)))  # noqa: S301
+    assert worker.scorer.engine == Engine("compiled")
+    assert _Worker.get(sent) is worker
+
+
+def test_edge_rows_arrive_where_they_should():
+    """At their thresholds, one float beside them, and with every special value in every column."""
+    drawn = Drawn(Case(4, 10, 6, features=3, modes=(LT, LEQ), stop=0.1))
+    trees = read_trees(drawn.node)
+    rows = edge_rows(trees, 3)
+    assert rows.dtype == np.float32
+    assert rows.flags.c_contiguous
+    assert (rows.view(np.int32) == edge_rows(trees, 3).view(np.int32)).all()
+    for column in rows.T:
+        assert np.isnan(column).any()
+        assert {np.inf, -np.inf} <= set(column.tolist())
+        assert (column.view(np.int32) == np.float32(-0.0).view(np.int32)).any()
+    with np.errstate(over="ignore"):
+        lower = np.nextafter(trees.below, np.float32(-np.inf))
+    for feature, threshold, next_below in zip(trees.feature, trees.below, lower, strict=True):
+        assert (rows[:, feature] == threshold).any()
+        assert (rows[:, feature] == next_below).any()
+
+
+def test_parts_of_a_model_give_what_the_whole_gives():
+    model = small_compiled().model
+    parts, raw = cut_at_trees(model), some(slice(0, 400))
+    feed = {name: raw[name] for name in model.input_names}
+    feed = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in feed.items()}
+    (matrix,) = parts.features.run(None, feed)
+    (total,) = parts.trees.run(None, {parts.node.input[0]: matrix})
+    found = parts.link.run(["score", "margin"], {parts.node.output[0]: total})
+    assert same(Scores(*found), OnnxScorer(model).score(raw))
+
+
+@pytest.mark.parametrize("kernel", ["compiled", "distrusted"])
+def test_the_worker_says_what_evaluates_its_trees(monkeypatch, kernel):
+    """In its health page and, where a kernel differed, in its metrics."""
+    if kernel == "distrusted":
+        monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": _OneBitOff})
+
+    @contextmanager
+    def nothing(*_):
+        yield
+
+    class Approval:
+        sequence, model_version, digest = 7, 3, "d" * 64
+
+    monkeypatch.setattr(model_refresh, "connect", lambda *_: io.BytesIO())
+    monkeypatch.setattr(model_refresh, "answered", nothing)
+    monkeypatch.setattr(model_refresh, "current", lambda _: None)
+    monkeypatch.setattr(
+        model_refresh, "approved_model", lambda *_: (Approval, small_compiled().model)
+    )
+    status = Status("flight_delay")
+    pipeline = Pipeline.load("flight_delay", REPOSITORY / "models")
+    refresher = model_refresh.ModelRefresher(Settings(), pipeline, status)
+    refresher._refresh()
+    said = status.describe()["serving"]["trees"]
+    counted = status.registry.get_sample_value("lockstep_tree_kernels_distrusted_total")
+    if kernel == "distrusted":
+        assert said.startswith("onnxruntime (the compiled kernel differs on ")
+    else:
+        assert said == "compiled"
+    assert counted == (kernel == "distrusted")
