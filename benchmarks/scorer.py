@@ -1,11 +1,16 @@
-"""Rows per second on one core: raw columns to score, beside XGBoost and the trees alone.
+"""Rows per second on one core: raw columns to score, and the trees alone.
 
     python -m benchmarks.scorer [--quick] [--json FILE]
 
-raw_to_score_N  the whole compiled graph on raw event columns, beside native XGBoost that is
-                handed the finished features (which somebody else would have to compute)
-trees_N         the same trees alone on finished features: ONNX Runtime beside XGBoost
+raw_to_score_N  raw event columns to scores: the whole graph in ONNX Runtime, and with a kernel
+                for the trees; beside them native XGBoost that is handed the finished features
+                (which somebody else would have to compute)
+trees_N         the same trees alone, on finished features: both kernels, the compiled one also
+                for lesser processors (avx2, sse); ONNX Runtime and native XGBoost
 features_N      the row features alone
+open_s          a process's first model, with each kernel: verify, cut, compile, compare, warm
+open_own_mb     the memory that a kernel adds to the process
+open_file_mb    the same of files that processes share: LLVM's library, mostly
 
 N is the batch. The same rows, in one process, interleaved; before anything is measured, all
 subjects must have given the same margins.
@@ -14,6 +19,8 @@ subjects must have given the same margins.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +32,15 @@ import xgboost
 
 from benchmarks.report import Report, arguments
 from lockstep.compiled_model.manifest import Training
-from lockstep.compiled_model.parts import features_part, trees_part
+from lockstep.compiled_model.parts import cut_at_trees, features_part, trees_part
 from lockstep.compiling import Compiled, compile_model, trace
 from lockstep.contracts import Columns, Contract, columns_from_arrow
-from lockstep.scoring import OnnxScorer
+from lockstep.scoring import OnnxScorer, Scorer, open_scorer
+from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor, this_processor
+from lockstep.scoring.trees.layout import lay_out
+from lockstep.scoring.trees.numpy_kernel import NumpyKernel
+from lockstep.scoring.trees.tables import read_trees
+from lockstep.settings import TreeKernel
 from models.flight_delay import data
 from models.flight_delay.features import row_features
 from models.flight_delay.model import MODEL
@@ -38,6 +50,12 @@ ROWS = 32_768
 TRAINED = slice(0, 100_000)
 QUICK_TRAINED = slice(0, 20_000)
 SCORED_FROM = 200_000
+KERNELS: tuple[TreeKernel, ...] = ("numpy", "compiled")
+OPENED = ("onnxruntime", *KERNELS)
+LESSER = {
+    "compiled_avx2": Processor("haswell", ""),
+    "compiled_sse": Processor("x86-64-v2", ""),
+}
 Run = Callable[[slice], Any]
 
 
@@ -54,6 +72,17 @@ def main() -> None:
                 rate = measured(run, batch, quick=given.quick)
                 if repetition:  # the first one warms caches and allocators
                     report.add(f"{measure}_{batch}", subject, [rate], "rows/s", beside)
+    for _ in range(2 if given.quick else 5):
+        found = {kernel: opened(compiled.model.data, kernel) for kernel in OPENED}
+        for kernel in OPENED:
+            seconds, *memory = found[kernel]
+            report.add("open_s", kernel, [seconds], "s")
+            for measure, here, without in zip(
+                ("open_own_mb", "open_file_mb"), memory, found["onnxruntime"][1:], strict=True
+            ):
+                report.add(measure, kernel, [here - without], "MB")
+    processor = this_processor()
+    print(f"compiled for {processor.name}, widest vectors: {processor.vectors}")
     report.publish(given.json)
 
 
@@ -88,10 +117,20 @@ def make_subjects(
     compiled: Compiled, booster: xgboost.Booster, columns: Columns
 ) -> dict[tuple[str, str, str | None], Run]:
     """(measure, subject, beside) -> what answers a slice of the rows."""
-    scorer = OnnxScorer(compiled.model)
-    features = features_part(compiled.model)
+    model = compiled.model
+    features = features_part(model)
     matrix = features.read(columns)
-    trees, name = trees_part(compiled.model)
+    session, name = trees_part(model)
+    scorers: dict[str, Scorer] = {"onnxruntime": OnnxScorer(model)}
+    for kernel in KERNELS:
+        scorers[kernel] = open_scorer(model, kernel)
+        assert scorers[kernel].engine.name == kernel, scorers[kernel].engine
+    layout = lay_out(read_trees(cut_at_trees(model).node), matrix.shape[1])
+    kernels = {
+        "numpy": NumpyKernel(layout),
+        "compiled": CompiledKernel(layout),
+        **{name: CompiledKernel(layout, processor) for name, processor in LESSER.items()},
+    }
 
     def part(rows: slice) -> Columns:
         return {name: column[rows] for name, column in columns.items()}
@@ -100,24 +139,57 @@ def make_subjects(
         return booster.inplace_predict(matrix[rows], missing=np.nan)
 
     def alone(rows: slice) -> Any:
-        return trees.run(["score", "margin"], {name: matrix[rows]})
+        return session.run(["score", "margin"], {name: matrix[rows]})
 
     whole = slice(0, ROWS)
-    margins = (
-        booster.inplace_predict(matrix, predict_type="margin", missing=np.nan),
+    expected = booster.inplace_predict(matrix, predict_type="margin", missing=np.nan)
+    margins = [
         alone(whole)[1],
-        scorer.score(part(whole)).margin,
-    )
-    for found in margins[1:]:
-        differ = int((found.view(np.int32) != margins[0].view(np.int32)).sum())
+        *(scorer.score(part(whole)).margin for scorer in scorers.values()),
+        *(kernel(matrix)[:, 0] for kernel in kernels.values()),
+    ]
+    for found in margins:
+        differ = int((found.view(np.int32) != expected.view(np.int32)).sum())
         assert differ == 0, f"{differ} margins differ from native"
+    # The defaults of the lambdas bind them to one subject each.
     return {
-        ("raw_to_score", "onnxruntime", "xgboost"): lambda rows: scorer.score(part(rows)),
+        ("raw_to_score", "onnxruntime", "xgboost"): lambda r: scorers["onnxruntime"].score(part(r)),
+        **{
+            ("raw_to_score", kernel, "onnxruntime"): lambda r, s=scorers[kernel]: s.score(part(r))
+            for kernel in KERNELS
+        },
         ("raw_to_score", "xgboost", None): native,
         ("trees", "onnxruntime", "xgboost"): alone,
+        **{
+            ("trees", name, "xgboost"): lambda r, k=kernel: k(matrix[r])
+            for name, kernel in kernels.items()
+        },
         ("trees", "xgboost", None): native,
-        ("features", "onnxruntime", None): lambda rows: features.read(part(rows)),
+        ("features", "onnxruntime", None): lambda r: features.read(part(r)),
     }
+
+
+def opened(data: bytes, kernel: str) -> tuple[float, ...]:
+    """A new process opens a model and its scorer: seconds, its own megabytes, those of files."""
+    done = subprocess.run(
+        [sys.executable, "-c", _OPEN, kernel], input=data, capture_output=True, check=True
+    )
+    return tuple(float(figure) for figure in done.stdout.split())
+
+
+_OPEN = """
+import re, sys, time
+from pathlib import Path
+from lockstep.compiled_model import open_model
+from lockstep.scoring import open_scorer
+data = sys.stdin.buffer.read()
+started = time.perf_counter()
+open_scorer(open_model(data), sys.argv[1]).warm()
+seconds = time.perf_counter() - started
+status = Path("/proc/self/status").read_text()
+memory = dict(re.findall(r"(Rss\\w+):\\s+(\\d+)", status))
+print(seconds, *(int(memory[name]) / 1024 for name in ("RssAnon", "RssFile")))
+"""
 
 
 def measured(run: Run, batch: int, *, quick: bool) -> float:

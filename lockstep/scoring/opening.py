@@ -32,9 +32,10 @@ __all__ = ["open_scorer"]
 
 log = logging.getLogger("lockstep.scoring")
 
-_SIZES = (1, 63, 64, 65, 255, 256, 257)
-"""Batches of edge rows, around the 64 rows of a word and the 256 of a block; then all the rest."""
+_SIZES = (1, 63, 64, 65, 127, 128, 129)
+"""Batches of edge rows, around the 64 rows of a word and the 128 of a block; then all the rest."""
 _MIXED = 512
+"""Golden rows are 64: mixed, they give many more that no caller has sent yet."""
 _SEED = 0
 
 

@@ -78,7 +78,10 @@ def test_every_batch_size(make, targets):
     whole = evaluate(matrix)
     assert same(whole, drawn.runtime()(matrix))
     edges = {
-        block * times + off for block in (256, 2048) for times in (1, 2, 3, 4) for off in (-1, 0, 1)
+        block * times + off
+        for block in (128, 256, 2048)
+        for times in (1, 2, 3, 4)
+        for off in (-1, 0, 1)
     }
     for rows in (*range(201), *edges, 8_191, 8_192, 8_193):
         start = 5 if rows < 8_000 else 0

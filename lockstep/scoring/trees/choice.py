@@ -23,7 +23,7 @@ CANDIDATES: Mapping[TreeKernel, tuple[str, ...]] = {
 }
 """What is tried, in this order, for each value of LOCKSTEP_TREE_KERNEL."""
 
-SMALLEST_BATCH: Mapping[str, int] = {"compiled": 4, "numpy": 96}
+SMALLEST_BATCH: Mapping[str, int] = {"compiled": 4, "numpy": 64}
 
 
 def _compiled(layout: Layout) -> Kernel:

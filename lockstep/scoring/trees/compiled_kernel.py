@@ -39,7 +39,15 @@ class Processor(NamedTuple):
     @property
     def permutes(self) -> bool:
         """Whether leaves can be looked up in registers."""
-        return "+avx512f" in self.features.split(",")
+        return "+avx512f" in self._has()
+
+    @property
+    def vectors(self) -> str:
+        """The widest vectors that it computes with, for people."""
+        return next((v for v in ("avx512f", "avx2", "sse2", "neon") if f"+{v}" in self._has()), "?")
+
+    def _has(self) -> list[str]:
+        return self.features.split(",")
 
 
 class CompiledKernel:
@@ -100,8 +108,7 @@ def _compile(depth: int, processor: Processor) -> _Code:
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=processor.name, features=processor.features, opt=2, jit=True
     )
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
-    passes.getModulePassManager().run(module, passes)
+    # As it is written: LLVM's optimisations change no figure, and take longer than the rest.
     engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     pointer, number = ctypes.c_void_p, ctypes.c_int64

@@ -106,12 +106,11 @@ class NumpyKernel:
             turns[1:] &= turns[0]
             turns[1:] ^= left
             below = turns
-        spread = np.unpackbits(below.ravel().view(np.uint8), bitorder="little")
-        first, *others = spread.reshape(len(below), -1, words * _WORD)
-        for turn in others:
-            first += first
-            first |= turn
-        return first
+        number = _spread(below[0])
+        for turn in below[1:]:
+            number += number
+            number |= _spread(turn)
+        return number.reshape(-1, words * _WORD)
 
     def _chosen(self, bits: Array, depth: int, trees: slice, scratch: _Scratch) -> Array:
         """uint64[levels from `depth` down, nodes, trees, words], of which only the first is set."""
@@ -138,6 +137,11 @@ class _Scratch:
 
 def _shaped(memory: Array, shape: tuple[int, ...]) -> Array:
     return memory[: math.prod(shape)].reshape(shape)
+
+
+def _spread(turn: Array) -> Array:
+    """A byte for each bit."""
+    return np.unpackbits(turn.ravel().view(np.uint8), bitorder="little")
 
 
 def _packed(outcomes: Array) -> Array:
