@@ -19,7 +19,7 @@ import psycopg
 
 from lockstep.compiled_model import open_model
 from lockstep.contracts import Contract
-from lockstep.scoring import OnnxScorer
+from lockstep.scoring import open_scorer
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import conninfo
 
@@ -30,7 +30,8 @@ def build(model: Path, events: str, scored: str, table: str, port: int) -> Any:
     """The app: one agent over the events topic."""
     settings = Settings.load()
     compiled = open_model(model.read_bytes())
-    scorer, contract = OnnxScorer(compiled), compiled.contract
+    # The same scorer as the worker has: what is compared is everything around it.
+    scorer, contract = open_scorer(compiled, settings.tree_kernel), compiled.contract
     scorer.warm()
     app = faust.App(
         f"faust-take-{events}",

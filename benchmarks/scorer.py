@@ -51,7 +51,6 @@ TRAINED = slice(0, 100_000)
 QUICK_TRAINED = slice(0, 20_000)
 SCORED_FROM = 200_000
 KERNELS: tuple[TreeKernel, ...] = ("numpy", "compiled")
-OPENED = ("onnxruntime", *KERNELS)
 LESSER = {
     "compiled_avx2": Processor("haswell", ""),
     "compiled_sse": Processor("x86-64-v2", ""),
@@ -73,14 +72,13 @@ def main() -> None:
                 if repetition:  # the first one warms caches and allocators
                     report.add(f"{measure}_{batch}", subject, [rate], "rows/s", beside)
     for _ in range(2 if given.quick else 5):
-        found = {kernel: opened(compiled.model.data, kernel) for kernel in OPENED}
-        for kernel in OPENED:
-            seconds, *memory = found[kernel]
+        found = {kernel: opened(compiled.model.data, kernel) for kernel in ("onnxruntime", *KERNELS)}
+        for kernel, (seconds, *_) in found.items():
             report.add("open_s", kernel, [seconds], "s")
-            for measure, here, without in zip(
-                ("open_own_mb", "open_file_mb"), memory, found["onnxruntime"][1:], strict=True
-            ):
-                report.add(measure, kernel, [here - without], "MB")
+        _, own, files = found["onnxruntime"]
+        for kernel in KERNELS:
+            report.add("open_own_mb", kernel, [found[kernel][1] - own], "MB")
+            report.add("open_file_mb", kernel, [found[kernel][2] - files], "MB")
     processor = this_processor()
     print(f"compiled for {processor.name}, widest vectors: {processor.vectors}")
     report.publish(given.json)

@@ -128,10 +128,8 @@ class ModelRefresher:
             "model_digest": approval.digest,
             "trees": str(scorer.engine),
         }
-        log.info(
-            "serving version %s, digest %s, its trees in %s",
-            *(approval.model_version, approval.digest, scorer.engine),
-        )
+        serves = (approval.model_version, approval.digest, scorer.engine)
+        log.info("serving version %s, digest %s, its trees in %s", *serves)
 
     def _state_for(self, windows: WindowSet) -> LiveState | None:
         """The state of these windows: the one that serves if they are the same, else a new one.

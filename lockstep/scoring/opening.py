@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +27,9 @@ from lockstep.scoring.trees.edge_rows import edge_rows
 from lockstep.scoring.trees.kernel import Kernel, KernelUnavailable
 from lockstep.scoring.trees.layout import lay_out
 from lockstep.scoring.trees.tables import Array, NotForKernels, read_trees
-from lockstep.settings import TreeKernel
+
+if TYPE_CHECKING:
+    from lockstep.settings import TreeKernel
 
 __all__ = ["open_scorer"]
 
@@ -56,20 +59,19 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
             made = MAKERS[name](layout)
         except KernelUnavailable as why:
             unavailable = str(why)
-            log.log(
-                logging.INFO if kernel == "auto" else logging.WARNING,
-                *("the %s tree kernel cannot run here: %s", name, why),
-            )
+            # Whoever asked for it by name is told louder.
+            level = logging.INFO if kernel == "auto" else logging.WARNING
+            log.log(level, "the %s tree kernel cannot run here: %s", name, why)
             continue
         scorer = TreeScorer(model, parts, made, SMALLEST_BATCH[name], unavailable)
         wrong = _wrong(scorer, made, model, parts, edge_rows(trees, len(model.manifest.features)))
         if wrong is None:
             return scorer
+        why_not = f"the {name} kernel {wrong}"
         log.warning(
-            "model %s: ONNX Runtime evaluates the trees, because the %s kernel %s",
-            *(model.digest[:12], name, wrong),
+            "model %s: ONNX Runtime evaluates the trees, because %s", model.digest[:12], why_not
         )
-        return OnnxScorer(model, Engine("onnxruntime", f"the {name} kernel {wrong}", True))
+        return OnnxScorer(model, Engine("onnxruntime", why_not, distrusted=True))
     return OnnxScorer(model, Engine("onnxruntime", unavailable))
 
 

@@ -23,11 +23,12 @@ from lockstep.compiled_model import open_model
 from lockstep.contracts import Validator, columns_from_arrow
 from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
 from lockstep.scoring.opening import open_scorer
-from lockstep.settings import TreeKernel
 from lockstep.warehouse.staging import Attempt, stage
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
+
+    from lockstep.settings import TreeKernel
 
 __all__ = [
     "BATCH_ROWS",
@@ -38,7 +39,7 @@ __all__ = [
 ]
 
 BATCH_ROWS = 8192
-"""Rows of an Arrow batch: where ONNX Runtime is at its fastest and memory stays small."""
+"""Rows of an Arrow batch: where scoring is at its fastest and memory stays small."""
 VALUES = "window_values"
 """The column of events that come with window values, and of their staged rows."""
 _OUTCOME = pa.schema([pa.field("rows", pa.int64(), nullable=False), pa.field("error", pa.string())])

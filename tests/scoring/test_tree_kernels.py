@@ -137,6 +137,7 @@ def test_a_forked_process_has_it_too(make):
             {"nodes_splits": np.array([np.inf], np.float32), "nodes_modes": np.zeros(1, np.uint8)},
             "x <= infinity",
         ),
+        ({"nodes_truenodeids": [5]}, "nodes or leaves that it does not have"),
         ({"nodes_featureids": [4]}, "other columns than the 4"),
         ({"leaf_targetids": [0, 7]}, "several outputs, or to none"),
         ({"nodes_truenodeids": [0], "nodes_trueleafs": [0]}, "more than 8 levels"),

@@ -7,11 +7,14 @@ the whole graph in ONNX Runtime is quicker than the way through three parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from lockstep.scoring.trees.kernel import Kernel, KernelUnavailable
 from lockstep.scoring.trees.layout import Layout
 from lockstep.scoring.trees.numpy_kernel import NumpyKernel
-from lockstep.settings import TreeKernel
+
+if TYPE_CHECKING:
+    from lockstep.settings import TreeKernel
 
 __all__ = ["CANDIDATES", "MAKERS", "SMALLEST_BATCH"]
 
@@ -29,8 +32,8 @@ SMALLEST_BATCH: Mapping[str, int] = {"compiled": 4, "numpy": 64}
 def _compiled(layout: Layout) -> Kernel:
     try:
         from lockstep.scoring.trees.compiled_kernel import CompiledKernel
-    except ImportError as error:
-        raise KernelUnavailable(f"llvmlite is not installed ({error})") from None
+    except (ImportError, OSError) as error:  # not installed; or a library that will not load
+        raise KernelUnavailable(f"llvmlite cannot be imported: {error}") from None
     return CompiledKernel(layout)
 
 

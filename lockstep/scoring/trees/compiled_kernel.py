@@ -57,8 +57,11 @@ class CompiledKernel:
 
     def __init__(self, layout: Layout, processor: Processor | None = None) -> None:
         _require_executable_memory()
-        with _compiling:
-            self._code = _compile(layout.depth, processor or this_processor())
+        try:
+            with _compiling:
+                self._code = _compile(layout.depth, processor or this_processor())
+        except RuntimeError as error:  # the one that LLVM's errors come as
+            raise KernelUnavailable(f"LLVM does not compile it here: {error}") from None
         self._layout = layout
         self._tables = _tables(layout)
         features = len(self._tables["feature"])

@@ -80,6 +80,9 @@ def lay_out(trees: Trees, features: int) -> Layout:
 def _require_comparable(trees: Trees, features: int) -> None:
     if not len(trees.roots):
         raise NotForKernels("it has no trees")
+    nodes = np.concatenate([trees.roots, trees.left, trees.right])
+    if nodes.min() < -len(trees.leaf) or nodes.max() >= len(trees.feature) or trees.roots.min() < 0:
+        raise NotForKernels("it leads to nodes or leaves that it does not have")
     if trees.feature.min() < 0 or trees.feature.max() >= features:
         raise NotForKernels(f"it reads other columns than the {features} that there are")
     if np.isnan(trees.threshold).any():
