@@ -8,17 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import spox
+import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.helper import make_attribute
 from onnx.numpy_helper import from_array
 
+from lockstep.compiling.edges import edge_matrix
+from lockstep.compiling.estimator import margin_and_score, read_forest
 from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor
 from lockstep.scoring.trees.kernel import Kernel
 from lockstep.scoring.trees.layout import Layout, lay_out
 from lockstep.scoring.trees.numpy_kernel import NumpyKernel
 from lockstep.scoring.trees.reference import reference
-from lockstep.scoring.trees.tables import NotForKernels, read_trees
+from lockstep.scoring.trees.tables import OPERATOR, NotForKernels, read_trees
 from tests.scoring.tree_cases import LEQ, LT, Case, Drawn, cases
 
 KERNELS: dict[str, Callable[[Layout], Kernel]] = {
@@ -74,17 +78,17 @@ def test_xgboost_answers_the_same(make, seed, targets, rounds, depth):
 @pytest.mark.parametrize("targets", [1, 3])
 def test_every_batch_size(make, targets):
     drawn = Drawn(Case(7, 30, 5, features=6, targets=targets))
-    evaluate, matrix = kernel(make, drawn), drawn.rows(8_300)
+    evaluate, matrix = kernel(make, drawn), drawn.rows(12_300)
     whole = evaluate(matrix)
     assert same(whole, drawn.runtime()(matrix))
     edges = {
         block * times + off
-        for block in (128, 256, 2048)
-        for times in (1, 2, 3, 4)
+        for block in (128, 256, 2048, 4096)
+        for times in (1, 2, 3)
         for off in (-1, 0, 1)
     }
-    for rows in (*range(201), *edges, 8_191, 8_192, 8_193):
-        start = 5 if rows < 8_000 else 0
+    for rows in (*range(201), *edges, 8_191, 8_193):
+        start = 5 if rows < 12_000 else 0
         assert same(evaluate(matrix[start : start + rows]), whole[start : start + rows])
 
 
@@ -160,3 +164,32 @@ def test_trees_that_are_too_deep():
     drawn = Drawn(Case(0, 3, 9, stop=0.0))
     with pytest.raises(NotForKernels, match="more than 8 levels"):
         lay_out(read_trees(drawn.node), 4)
+
+
+@kernels
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_depth": 8},
+        {"grow_policy": "lossguide", "max_leaves": 40, "max_depth": 8},
+        {"max_depth": 5, "num_parallel_tree": 3, "subsample": 0.6},
+        {"objective": "reg:squarederror", "gamma": 5, "learning_rate": 1.0},
+        {"max_depth": 1, "tree_method": "exact"},
+    ],
+    ids=str,
+)
+def test_boosters_as_they_are_trained(make, parameters):
+    draw = np.random.default_rng(1)
+    rows = draw.normal(size=(2_000, 6)).astype(np.float32)
+    rows[draw.random(rows.shape) < 0.1] = np.nan
+    label = np.nan_to_num(rows[:, 0] * rows[:, 1]) > 0
+    settings = {"objective": "binary:logistic", "nthread": 1, **parameters}
+    booster = xgboost.train(settings, xgboost.DMatrix(rows, label=label, nthread=1), 30)
+    forest = read_forest(booster)
+    matrix = spox.argument(spox.Tensor(np.float32, ("N", forest.features)))
+    graph = spox.build({"matrix": matrix}, {"margin": margin_and_score(matrix, forest)[0]})
+    (node,) = (node for node in graph.graph.node if node.op_type == OPERATOR)
+    evaluate = make(lay_out(read_trees(node), forest.features))
+    tested = np.concatenate([rows, edge_matrix(forest, 2_000)])
+    native = booster.inplace_predict(tested, predict_type="margin", missing=np.nan)
+    assert same(evaluate(tested)[:, 0], native)

@@ -25,7 +25,7 @@ from lockstep.scoring.trees.tables import Array
 __all__ = ["NumpyKernel"]
 
 _WORD = 64
-_CHUNK = 2048
+_CHUNK = 4096
 """Rows of a chunk: the bits of all comparisons, and of a group of trees, stay in the L2 cache."""
 _GROUP = 65_536
 """Leaf look-ups of a group of trees (trees x rows), for the same reason."""
