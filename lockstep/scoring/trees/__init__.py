@@ -1,0 +1,1 @@
+"""Tree ensembles, evaluated in every bit as ONNX Runtime does. See docs/tree-kernels.md."""

@@ -128,7 +128,7 @@ class _Scratch:
         words = -(-rows // _WORD)
         self.group = min(len(layout.leaf), max(1, _GROUP // max(1, rows)))
         self.bits = np.empty(len(layout.threshold) * words, np.uint64)
-        # The lowest level has the most, and as many words as the one above it with both.
+        # The lowest level has 1 x 2**(depth - 1), the one above it 2 x 2**(depth - 2), then less.
         most = (1 << (layout.depth - 1)) * self.group * words
         self.turns = (np.empty(most, np.uint64), np.empty(most, np.uint64))
         self.place = np.empty(self.group * rows, np.intp)
