@@ -19,6 +19,7 @@ subjects must have given the same margins.
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -55,6 +56,7 @@ LESSER = {
     "compiled_avx2": Processor("haswell", ""),
     "compiled_sse": Processor("x86-64-v2", ""),
 }
+"""Processors whose code this one runs as well."""
 Run = Callable[[slice], Any]
 
 
@@ -72,7 +74,9 @@ def main() -> None:
                 if repetition:  # the first one warms caches and allocators
                     report.add(f"{measure}_{batch}", subject, [rate], "rows/s", beside)
     for _ in range(2 if given.quick else 5):
-        found = {kernel: opened(compiled.model.data, kernel) for kernel in ("onnxruntime", *KERNELS)}
+        found = {
+            kernel: opened(compiled.model.data, kernel) for kernel in ("onnxruntime", *KERNELS)
+        }
         for kernel, (seconds, *_) in found.items():
             report.add("open_s", kernel, [seconds], "s")
         _, own, files = found["onnxruntime"]
@@ -127,7 +131,11 @@ def make_subjects(
     kernels = {
         "numpy": NumpyKernel(layout),
         "compiled": CompiledKernel(layout),
-        **{name: CompiledKernel(layout, processor) for name, processor in LESSER.items()},
+        **{
+            name: CompiledKernel(layout, processor)
+            for name, processor in LESSER.items()
+            if platform.machine() == "x86_64"
+        },
     }
 
     def part(rows: slice) -> Columns:

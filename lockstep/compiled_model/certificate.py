@@ -46,6 +46,8 @@ class Certificate(msgspec.Struct, frozen=True):
     versions: dict[str, str]
     machine: str = platform.machine()
     format: int = 1
+    trees: str = "onnxruntime"
+    """What evaluated the trees of larger batches."""
 
     def to_json(self) -> str:
         """Indented JSON."""

@@ -91,12 +91,14 @@ def compile_model(
     data = _serialise(graph, manifest)
     digest = digest_of(data)
     model = open_model(data, digest=digest)
+    scorer = open_scorer(model, tree_kernel)
     certificate = certify(
         digest,
         use_case,
-        row_sets(model, traced.reader(), forest, booster, validation, tree_kernel),
+        row_sets(model, scorer, traced.reader(), forest, booster, validation),
         golden_rows=len(manifest.golden.margin),
         versions=versions,
+        trees=scorer.engine.name,
         answered=answered,
     )
     return Compiled(model, certificate)
@@ -109,17 +111,16 @@ def rows_to_answer(validation: int) -> int:
 
 def row_sets(
     model: CompiledModel,
+    scorer: Scorer,
     matrix: Matrix,
     forest: Forest,
     booster: Any,
     validation: Columns,
-    tree_kernel: TreeKernel = "auto",
 ) -> list[RowSet]:
     """What a certificate compares: recorded events, edge events, and edges of the features.
 
-    The answers are those of the scorer that serves, with its kernel for the trees.
+    The answers are those of `scorer`, as it will serve, with its kernel for the trees.
     """
-    scorer = open_scorer(model, tree_kernel)
     sets = []
     edges = edge_columns(
         model.contract,

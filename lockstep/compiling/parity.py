@@ -64,6 +64,7 @@ def certify(
     *,
     golden_rows: int,
     versions: dict[str, str],
+    trees: str = "onnxruntime",
     answered: Callable[[int], None] = lambda _: None,
 ) -> Certificate:
     """Compare every set. Raises ModelRefused with the counts when anything differs."""
@@ -79,7 +80,7 @@ def certify(
                 left="nothing: no model was written",
                 next="use another estimator or objective, or report these counts as a defect",
             )
-    return Certificate(digest, use_case, SCORE_BOUND, compared, golden_rows, versions)
+    return Certificate(digest, use_case, SCORE_BOUND, compared, golden_rows, versions, trees=trees)
 
 
 def _bits(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -75,18 +75,21 @@ def _measure(
     from lockstep.compiling.compile import row_sets
     from lockstep.compiling.estimator import read_forest
     from lockstep.compiling.parity import certify
+    from lockstep.scoring import open_scorer
     from lockstep.training.fingerprint import versions
 
     rows = len(next(iter(columns.values())))
     progress.start("compare with the native model", rows_to_answer(rows))
     matrix, forest = features_part(model), read_forest(booster)
-    sets = row_sets(model, matrix, forest, booster, columns, settings.tree_kernel)
+    scorer = open_scorer(model, settings.tree_kernel)
+    sets = row_sets(model, scorer, matrix, forest, booster, columns)
     certificate = certify(
         model.digest,
         model.manifest.use_case,
         sets,
         golden_rows=len(model.manifest.golden.margin),
         versions=versions(),
+        trees=scorer.engine.name,
         answered=progress.advance,
     )
     progress.finish(certificate.summary())

@@ -29,6 +29,7 @@ def test_every_compile_ends_in_one():
     assert found.digest == compiled.model.digest
     assert set(found.compared) == {"validation", "edge_events", "edge_features"}
     assert found.compared["validation"].rows == 4_000
+    assert found.trees == "compiled"
     assert found.golden_rows == len(compiled.model.manifest.golden.margin) >= 64
     for compared in found.compared.values():
         assert compared.holds
