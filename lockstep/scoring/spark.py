@@ -34,6 +34,7 @@ __all__ = [
     "BATCH_ROWS",
     "Assignment",
     "TaskFailed",
+    "score_batch",
     "score_batches",
     "stage_scores",
 ]
@@ -103,7 +104,7 @@ def _stage(assignment: Assignment, batches: Iterable[pa.RecordBatch]) -> int:
         try:
             for batch in batches:
                 if batch.num_rows:
-                    yield _scored(_Worker.get(assignment), batch)
+                    yield score_batch(assignment, batch)
         except LockstepError as error:
             # The database driver pulls these batches, and would turn the error into its own.
             raised.append(error)
@@ -124,7 +125,7 @@ class _Worker:
 
     def __init__(self, assignment: Assignment) -> None:
         model = open_model(assignment.model, digest=assignment.digest)
-        self.digest = assignment.digest
+        self.opened_for = (assignment.digest, assignment.tree_kernel)
         self.contract = model.contract
         self.validator = Validator(model.contract)
         # In this process, because compiled code cannot be sent: once, before the first batch.
@@ -132,12 +133,15 @@ class _Worker:
 
     @classmethod
     def get(cls, assignment: Assignment) -> _Worker:
-        if cls._open is None or cls._open.digest != assignment.digest:
+        wanted = (assignment.digest, assignment.tree_kernel)
+        if cls._open is None or cls._open.opened_for != wanted:
             cls._open = cls(assignment)
         return cls._open
 
 
-def _scored(worker: _Worker, batch: pa.RecordBatch) -> pa.RecordBatch:
+def score_batch(assignment: Assignment, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows to stage for a batch of events. Raises ContractError for one that does not fit."""
+    worker = _Worker.get(assignment)
     contract = worker.contract
     columns = columns_from_arrow(contract, batch)
     wrong = worker.validator.violations(columns)
