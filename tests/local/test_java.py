@@ -62,6 +62,15 @@ def test_java_home_wins_over_path(
     assert find_java(home) == Java(tmp_path / "jdk", 17, "JAVA_HOME")
 
 
+def test_a_java_home_around_the_wheel_s_runtime_stays_one(
+    home: Home, without_java: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Airflow hands to its tasks: the runtime inside of it cannot start Spark."""
+    wrapped = find_java(home)
+    monkeypatch.setenv("JAVA_HOME", str(wrapped.home))
+    assert find_java(home) == Java(wrapped.home, wrapped.version, "JAVA_HOME")
+
+
 @pytest.mark.parametrize("version", ["11", "1.8"])
 def test_what_is_too_old_is_passed_over(home: Home, without_java: Path, version: str) -> None:
     put_java(without_java, version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -87,7 +88,9 @@ def test_a_stale_pid_file_with_a_pid_of_another_program_does_not_stop_it(home: H
     owner = server.data.stat()
     # A live process of the same user: the case in which Postgres itself refuses to start.
     account = owner.st_uid if os.geteuid() == 0 else None
-    with subprocess.Popen(["sleep", "600"], user=account) as other:
+    # Its real path: whoever that is may not reach every folder on PATH.
+    sleep = os.path.realpath(shutil.which("sleep") or "sleep")
+    with subprocess.Popen([sleep, "600"], user=account) as other:
         try:
             stale = server.data / "postmaster.pid"
             stale.write_text(lock.replace(str(pid), str(other.pid), 1))
