@@ -53,7 +53,9 @@ def build(model: Path, events: str, scored: str, table: str, port: int) -> Any:
     async def score(stream: Any) -> None:
         connection = await psycopg.AsyncConnection.connect(info)
         async for batch in stream.take(TAKE, within=0.05):
-            result = scorer.score(_columns(contract, batch))
+            # It has no windows: as if nothing had happened in them.
+            windows = np.full((len(batch), len(compiled.window_names)), np.nan, np.float32)
+            result = scorer.score(_columns(contract, batch), windows)
             scores, margins = result.score.tolist(), result.margin.tolist()
             keys = [
                 (event[contract.id], event[contract.time] / 1e6, event.get(contract.entity or ""))
