@@ -12,6 +12,8 @@ import signal
 import sys
 from typing import Any
 
+from lockstep.scoring import opening
+from lockstep.scoring.trees.compiled_kernel import CompiledKernel
 from lockstep.warehouse.ledger import Ledger
 from streaming import app, horizon
 from streaming.outlet import Outlet
@@ -117,6 +119,24 @@ def forgetful() -> None:
     horizon._EVERY = 1
 
 
+def wrong_kernel() -> None:
+    """The compiled kernel gets the last bit of a batch's last sum wrong."""
+    call = CompiledKernel.__call__
+
+    def wrong(self: CompiledKernel, matrix: Any) -> Any:
+        totals = call(self, matrix)
+        totals[-1:].view("int32")[...] ^= 1
+        return totals
+
+    CompiledKernel.__call__ = wrong  # type: ignore[method-assign]
+
+
+def trusted_kernel() -> None:
+    """The same, and nobody compares it with ONNX Runtime when the model is opened."""
+    wrong_kernel()
+    opening._wrong = lambda *_: None  # type: ignore[assignment]
+
+
 def no_cut() -> None:
     """The usual way: fold what happens to be there, ask for nothing."""
 
@@ -130,6 +150,8 @@ def no_cut() -> None:
 FAULTS = {
     "lagging-state": lagging_state,
     "no-cut": no_cut,
+    "wrong-kernel": wrong_kernel,
+    "trusted-kernel": trusted_kernel,
     "forgetful": forgetful,
     "before-commit": before_commit,
     "after-commit": after_commit,
