@@ -140,8 +140,8 @@ class Intake:
             refused, windowed = self._window(serving, messages, columns)
             dead += [DeadLetter(messages[row], why) for row, why in refused.items()]
             if refused:
-                kept = [row for row in range(len(messages)) if row not in refused]
-                messages = [messages[row] for row in kept]
+                kept = np.delete(np.arange(len(messages)), list(refused))
+                messages = [messages[row] for row in kept.tolist()]
                 columns = {name: column[kept] for name, column in columns.items()}
         survivors = score_survivors(
             partial(_answer, serving, columns, windowed), len(messages), serving.scorer
@@ -183,7 +183,7 @@ class Intake:
         available_at = np.fromiter((m.timestamp()[1] for m in messages), np.int64, len(messages))
         available_at *= 1000
         refused = refuse(state, contract, self._limits, columns, available_at)
-        rows = np.array([row for row in range(len(messages)) if row not in refused], np.int64)
+        rows = np.delete(np.arange(len(messages)), list(refused))
         if not len(rows):
             return refused, None
         times = columns[contract.time][rows]
@@ -191,8 +191,7 @@ class Intake:
             state, times, self._horizon.time, self._limits, self._status, self._give_up
         )
         refused.update((int(rows[row]), why) for row, why in gone.items())
-        keep = np.array([row not in gone for row in range(len(rows))], np.bool_)
-        return refused, replace(windowed, incomplete=windowed.incomplete[keep])
+        return refused, replace(windowed, incomplete=np.delete(windowed.incomplete, list(gone)))
 
     def _spans(self, messages: list[Message]) -> tuple[list[Span], list[Message]]:
         """Which stretch of which partition these records are, and the records themselves."""

@@ -128,11 +128,9 @@ class WindowSet:
         """
         windows = [w for w in self.windows if source in (None, w.source)]
         begins = [self.as_of(w, time) - w.over for w in windows]
-        return (
-            reduce(np.minimum, begins, time)
-            if isinstance(time, np.ndarray)
-            else min(begins, default=time)
-        )
+        if isinstance(time, np.ndarray):
+            return reduce(np.minimum, begins, time)
+        return min(begins, default=time)
 
     def reach(self, source: str) -> int:
         """No window over `source` of an event at t sees an event before t - reach."""

@@ -69,7 +69,11 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
             return scorer
         why_not = f"the {name} kernel {wrong}"
         log.warning(
-            "model %s: ONNX Runtime evaluates the trees, because %s", model.digest[:12], why_not
+            "model %s: ONNX Runtime evaluates the trees, because %s. Scores are the same, and take"
+            " longer. next: set LOCKSTEP_TREE_KERNEL to another kernel, or to onnxruntime to have"
+            " none tried",
+            model.digest[:12],
+            why_not,
         )
         return OnnxScorer(model, Engine("onnxruntime", why_not, distrusted=True))
     return OnnxScorer(model, Engine("onnxruntime", unavailable))
