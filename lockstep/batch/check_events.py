@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from lockstep.batch.plan import Pin, Plan
 from lockstep.compiled_model import open_model
-from lockstep.contracts import Contract, Field, Validator, columns_from_arrow
+from lockstep.contracts import Contract, Field, Validator, encoded_columns
 from lockstep.errors import ContractError, UsageError
 from lockstep.lake import input_fingerprint, read_partition, stored_rows
 from lockstep.pipeline import Gates, Pipeline
@@ -125,11 +125,10 @@ def expect_fit(table: pa.Table, contract: Contract, pin: Pin) -> None:
     validator = Validator(contract)
     wrong, example = 0, ""
     for batch in table.to_batches(max_chunksize=_CHUNK):
-        columns = columns_from_arrow(contract, batch)
-        violations = validator.violations(columns)
+        violations = validator.violations(encoded_columns(contract, batch))
         if violations and not example:
             row = min(violations)
-            example = f"{contract.id} {columns[contract.id][row]!r}: {violations[row]}"
+            example = f"{contract.id} {batch.column(contract.id)[row].as_py()!r}: {violations[row]}"
         wrong += len(violations)
     if wrong:
         raise ContractError(

@@ -20,7 +20,18 @@ from lockstep.compiled_model.structure import parse
 from lockstep.contracts import Columns, model_inputs
 from lockstep.errors import ModelRefused
 
-__all__ = ["MATRIX", "Matrix", "Parts", "cut_at_trees", "features_part", "trees_part"]
+__all__ = [
+    "MATRIX",
+    "Matrix",
+    "Parts",
+    "Shape",
+    "cut",
+    "cut_at_trees",
+    "ensemble",
+    "features_part",
+    "open_part",
+    "trees_part",
+]
 
 MATRIX = "matrix"
 Shape = list[str | int | None]
@@ -48,12 +59,10 @@ class Matrix:
 
 
 class Parts(NamedTuple):
-    """A model cut before and behind its tree ensemble; every part is a session."""
+    """A model from its tree ensemble on; every part is a session."""
 
     node: NodeProto
     """The ensemble. Its first input is the matrix, its first output the total."""
-    features: Any
-    """Fields and windows to matrix."""
     trees: Any
     """Matrix to total."""
     link: Any
@@ -61,52 +70,53 @@ class Parts(NamedTuple):
 
 
 def cut_at_trees(model: CompiledModel) -> Parts:
-    """The three parts. Raises ModelRefused for a graph that has no such parts."""
+    """The ensemble and the link. Raises ModelRefused for a graph that has no such parts."""
     graph = parse(model.data)
-    node = _ensemble(graph)
+    node = ensemble(graph)
     matrix = make_tensor_value_info(node.input[0], TensorProto.FLOAT, ["N", None])
     total = make_tensor_value_info(node.output[0], TensorProto.FLOAT, ["N", None])
-    inputs, outputs = list(graph.graph.input), list(graph.graph.output)
+    outputs = list(graph.graph.output)
     return Parts(
         node,
-        features=_open(_cut(graph, inputs, [matrix])),
-        trees=_open(_cut(graph, [matrix], [total])),
+        trees=open_part(cut(graph, [matrix], [total])),
         # Refused where it reads more than the total: the matrix, or a field.
-        link=_open(_cut(graph, [total], outputs)),
+        link=open_part(cut(graph, [total], outputs)),
     )
 
 
 def features_part(model: CompiledModel) -> Matrix:
     """The graph from fields and windows to the matrix."""
     graph = parse(model.data)
-    matrix = _ensemble(graph).input[0]
+    matrix = ensemble(graph).input[0]
     shape: Shape = ["N", len(model.manifest.features)]
     found = make_tensor_value_info(matrix, TensorProto.FLOAT, shape)
     names = (*model.input_names, *model.window_names)
-    return Matrix(_cut(graph, list(graph.graph.input), [found]), names, matrix)
+    return Matrix(cut(graph, list(graph.graph.input), [found]), names, matrix)
 
 
 def trees_part(model: CompiledModel) -> tuple[Any, str]:
     """The graph from the matrix to `score` and `margin`: a session, and its input's name."""
     graph = parse(model.data)
-    matrix = _ensemble(graph).input[0]
+    matrix = ensemble(graph).input[0]
     shape: Shape = ["N", len(model.manifest.features)]
     given = make_tensor_value_info(matrix, TensorProto.FLOAT, shape)
-    return _open(_cut(graph, [given], list(graph.graph.output))), matrix
+    return open_part(cut(graph, [given], list(graph.graph.output))), matrix
 
 
-def _open(part: ModelProto) -> Any:
+def open_part(part: ModelProto) -> Any:
+    """A session for a graph that was cut out."""
     return open_session(part.SerializeToString(deterministic=True))
 
 
-def _ensemble(model: ModelProto) -> NodeProto:
+def ensemble(model: ModelProto) -> NodeProto:
+    """The one tree ensemble. Raises ModelRefused where there is none, or several."""
     found: list[NodeProto] = [node for node in model.graph.node if node.op_type == _ENSEMBLE]
     if len(found) != 1:
         raise ModelRefused(f"the graph has {len(found)} tree ensembles, not one")
     return found[0]
 
 
-def _cut(
+def cut(
     model: ModelProto, inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto]
 ) -> ModelProto:
     """The nodes between `inputs` and `outputs`, in their order."""

@@ -1,6 +1,13 @@
 """Event contracts: what an event's fields are, and whether a set of events fits."""
 
-from lockstep.contracts.columns import Columns, columns_from_arrow, model_inputs
+from lockstep.contracts.columns import (
+    Columns,
+    EncodedColumns,
+    EncodedStrings,
+    columns_from_arrow,
+    encoded_columns,
+    model_inputs,
+)
 from lockstep.contracts.contract import Contract, Field, Kind
 from lockstep.contracts.decoding import Decoded, EventDecoder
 from lockstep.contracts.events import to_json
@@ -10,11 +17,14 @@ __all__ = [
     "Columns",
     "Contract",
     "Decoded",
+    "EncodedColumns",
+    "EncodedStrings",
     "EventDecoder",
     "Field",
     "Kind",
     "Validator",
     "columns_from_arrow",
+    "encoded_columns",
     "model_inputs",
     "to_json",
 ]

@@ -2,11 +2,15 @@
 
 string -> object array of str, null as ""; integer and timestamp -> int64;
 number -> float64, null as NaN. A contract's strings are never empty unless null.
+
+Who only validates and scores takes `encoded_columns`: there a string column is dictionary-encoded,
+and never becomes one Python object a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,9 +20,49 @@ import pyarrow.compute as pc
 from lockstep.contracts.contract import Contract, Field
 from lockstep.errors import ContractError
 
-__all__ = ["Columns", "columns_from_arrow", "model_inputs"]
+__all__ = [
+    "Columns",
+    "EncodedColumns",
+    "EncodedStrings",
+    "columns_from_arrow",
+    "encoded_columns",
+    "model_inputs",
+]
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedStrings:
+    """A column of n strings in which each different one is kept once: row i is values[codes[i]]."""
+
+    codes: np.ndarray[Any, np.dtype[np.int32]]
+    values: pa.Array
+    """Of strings; null is ""."""
+
+    @classmethod
+    def encode(cls, strings: pa.Array) -> EncodedStrings:
+        """Of an Arrow array without nulls."""
+        found = strings.dictionary_encode()
+        return cls(found.indices.to_numpy(), found.dictionary)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def objects(self) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """The values, without rows: an object array of str."""
+        found: np.ndarray[Any, np.dtype[np.object_]]
+        found = self.values.to_numpy(zero_copy_only=False)
+        return found
+
+    def decoded(self) -> np.ndarray[Any, np.dtype[np.object_]]:
+        """The column as `columns_from_arrow` gives it."""
+        found: np.ndarray[Any, np.dtype[np.object_]] = self.objects()[self.codes]
+        return found
+
+
+EncodedColumns = Mapping[str, np.ndarray[Any, Any] | EncodedStrings]
+"""Columns, string columns of which may be dictionary-encoded."""
 
 
 def columns_from_arrow(contract: Contract, batch: pa.RecordBatch | pa.Table) -> dict[str, Any]:
@@ -27,27 +71,44 @@ def columns_from_arrow(contract: Contract, batch: pa.RecordBatch | pa.Table) -> 
     Raises ContractError naming the column when one is missing, of another type, or null
     where the contract allows none.
     """
-    columns = {}
-    for field in contract.fields:
-        if field.name not in batch.schema.names:
-            if field.required:
-                raise ContractError(f"column {field.name!r} is missing (contract {contract.name})")
-            columns[field.name] = _absent(field, batch.num_rows)
-            continue
-        columns[field.name] = _column(field, batch.column(field.name), contract)
-    return columns
-
-
-def model_inputs(columns: Columns, names: Iterable[str]) -> dict[str, Any]:
-    """The columns a graph reads, as it types them: numbers rounded once to float32."""
     return {
-        name: column.astype(np.float32) if column.dtype == np.float64 else column
-        for name, column in ((name, columns[name]) for name in names)
+        field.name: _objects(column) if field.kind == "string" else column
+        for field, column in _read(contract, batch)
     }
 
 
+def encoded_columns(contract: Contract, batch: pa.RecordBatch | pa.Table) -> dict[str, Any]:
+    """The same, with EncodedStrings for strings."""
+    return {
+        field.name: EncodedStrings.encode(column) if field.kind == "string" else column
+        for field, column in _read(contract, batch)
+    }
+
+
+def model_inputs(columns: EncodedColumns, names: Iterable[str]) -> dict[str, Any]:
+    """The columns a graph reads, as it types them: numbers rounded once to float32."""
+    return {name: _input(columns[name]) for name in names}
+
+
+def _input(column: np.ndarray[Any, Any] | EncodedStrings) -> Any:
+    if isinstance(column, EncodedStrings):
+        return column.decoded()
+    return column.astype(np.float32) if column.dtype == np.float64 else column
+
+
+def _read(contract: Contract, batch: pa.RecordBatch | pa.Table) -> Iterator[tuple[Field, Any]]:
+    """Every field with its column: strings as Arrow holds them, without nulls; NumPy's others."""
+    for field in contract.fields:
+        if field.name in batch.schema.names:
+            yield field, _column(field, batch.column(field.name), contract)
+        elif field.required:
+            raise ContractError(f"column {field.name!r} is missing (contract {contract.name})")
+        else:
+            yield field, _absent(field, batch.num_rows)
+
+
 def _absent(field: Field, rows: int) -> Any:
-    return np.full(rows, "", object) if field.kind == "string" else np.full(rows, np.nan)
+    return pa.repeat("", rows) if field.kind == "string" else np.full(rows, np.nan)
 
 
 def _column(field: Field, column: pa.Array, contract: Contract) -> Any:
@@ -63,8 +124,7 @@ def _column(field: Field, column: pa.Array, contract: Contract) -> Any:
         row = pc.index(pc.is_null(column), pa.scalar(True)).as_py()
         raise ContractError(f"column {field.name!r} is null in row {row}, but may not be")
     if field.kind == "string":
-        filled = pc.fill_null(column, "") if column.null_count else column
-        return filled.to_numpy(zero_copy_only=False)
+        return pc.fill_null(column, "") if column.null_count else column
     if field.kind == "number":
         return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return column.cast(expected).cast(pa.int64()).to_numpy(zero_copy_only=False)
@@ -80,3 +140,7 @@ def _fits(found: pa.DataType, field: Field) -> bool:
             return bool(pa.types.is_float32(found) or pa.types.is_float64(found))
         case "timestamp":
             return bool(pa.types.is_timestamp(found) and found.tz is not None)
+
+
+def _objects(column: pa.Array) -> Any:
+    return column.to_numpy(zero_copy_only=False)

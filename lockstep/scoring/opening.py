@@ -15,16 +15,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 
 from lockstep.compiled_model import CompiledModel
 from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.compiled_model.parts import Parts, cut_at_trees
+from lockstep.contracts import Columns, EncodedColumns, EncodedStrings
 from lockstep.errors import ModelRefused
-from lockstep.scoring.scorer import Engine, OnnxScorer, Scorer, Scores
+from lockstep.scoring.row_features import RowFeatures
+from lockstep.scoring.scorer import Engine, OnnxScorer, Scorer
 from lockstep.scoring.tree_scorer import TreeScorer
 from lockstep.scoring.trees.choice import CANDIDATES, MAKERS, SMALLEST_BATCH
 from lockstep.scoring.trees.edge_rows import edge_rows
-from lockstep.scoring.trees.kernel import Kernel, KernelUnavailable
+from lockstep.scoring.trees.kernel import KernelUnavailable
 from lockstep.scoring.trees.layout import lay_out
 from lockstep.scoring.trees.tables import Array, NotForKernels, read_trees
 
@@ -50,6 +53,7 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
         parts = cut_at_trees(model)
         trees = read_trees(parts.node)
         layout = lay_out(trees, len(model.manifest.features))
+        features = RowFeatures(model, layout.reads.tolist())
     except (NotForKernels, ModelRefused) as why:
         log.info("model %s: ONNX Runtime evaluates the trees: %s", model.digest[:12], why)
         return OnnxScorer(model, Engine("onnxruntime", str(why)))
@@ -63,8 +67,9 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
             level = logging.INFO if kernel == "auto" else logging.WARNING
             log.log(level, "the %s tree kernel cannot run here: %s", name, why)
             continue
-        scorer = TreeScorer(model, parts, made, SMALLEST_BATCH[name], unavailable)
-        wrong = _wrong(scorer, made, model, parts, edge_rows(trees, len(model.manifest.features)))
+        scorer = TreeScorer(model, parts, features, layout, made, SMALLEST_BATCH[name], unavailable)
+        edges = edge_rows(trees, len(model.manifest.features))
+        wrong = _wrong(scorer, model, parts, edges)
         if wrong is None:
             return scorer
         why_not = f"the {name} kernel {wrong}"
@@ -79,22 +84,25 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
     return OnnxScorer(model, Engine("onnxruntime", unavailable))
 
 
-def _wrong(
-    scorer: TreeScorer, kernel: Kernel, model: CompiledModel, parts: Parts, edges: Array
-) -> str | None:
+def _wrong(scorer: TreeScorer, model: CompiledModel, parts: Parts, edges: Array) -> str | None:
     """What the kernel does otherwise than ONNX Runtime; None: nothing."""
     try:
         (expected,) = parts.trees.run([parts.node.output[0]], {parts.node.input[0]: edges})
-        found = np.concatenate([kernel(edges[rows]) for rows in _batches(len(edges))])
+        found = np.concatenate([scorer.totals(edges[rows]) for rows in _batches(len(edges))])
         differ = _differ(found, expected)
         if differ:
             return f"differs on {differ} of {len(edges)} edge rows"
-        ours, theirs = _golden(scorer, model), _golden(OnnxScorer(model), model)
-        differ = max(_differ(*pair) for pair in zip(ours, theirs, strict=True))
+        columns, windows = _mixed(model)
+        theirs = OnnxScorer(model).score(columns, windows)
+        differ = max(
+            _differ(*pair)
+            for form in (columns, _encoded(columns))
+            for pair in zip(scorer.score(form, windows), theirs, strict=True)
+        )
     except Exception as error:
         log.exception("the tree kernel failed")
         return f"failed: {type(error).__name__}: {error}"
-    return f"differs on {differ} of {len(ours.margin)} mixed golden rows" if differ else None
+    return f"differs on {differ} of {_MIXED} mixed golden rows" if differ else None
 
 
 def _batches(rows: int) -> Iterator[slice]:
@@ -105,15 +113,25 @@ def _batches(rows: int) -> Iterator[slice]:
     yield slice(start, rows)
 
 
-def _golden(scorer: Scorer, model: CompiledModel) -> Scores:
+def _mixed(model: CompiledModel) -> tuple[Columns, Array]:
     """Each column drawn from the golden rows by itself, so that the rows are new ones."""
     draw = np.random.default_rng(_SEED)
     columns, windows = golden_columns(model.manifest), golden_windows(model.manifest)
     golden = len(windows)
-    return scorer.score(
+    return (
         {name: column[draw.integers(0, golden, _MIXED)] for name, column in columns.items()},
         np.take_along_axis(windows, draw.integers(0, golden, (_MIXED, windows.shape[1])), 0),
     )
+
+
+def _encoded(columns: Columns) -> EncodedColumns:
+    """The same, as batch has them."""
+    return {
+        name: EncodedStrings.encode(pa.array(column, pa.string()))
+        if column.dtype == object
+        else column
+        for name, column in columns.items()
+    }
 
 
 def _differ(found: Array, expected: Array) -> int:

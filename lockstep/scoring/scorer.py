@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from lockstep.compiled_model import CompiledModel
 from lockstep.compiled_model.golden import golden_columns, golden_windows
-from lockstep.contracts import Columns, model_inputs
+from lockstep.contracts import EncodedColumns, model_inputs
 
 __all__ = ["Engine", "OnnxScorer", "Scorer", "Scores", "model_feed", "warm_up"]
 
@@ -50,12 +51,13 @@ class Scorer(Protocol):
 
     engine: Engine
 
-    def score(self, columns: Columns, windows: np.ndarray[Any, Any] | None = None) -> Scores:
+    def score(self, columns: EncodedColumns, windows: np.ndarray[Any, Any] | None = None) -> Scores:
         """Score n >= 0 events.
 
-        `columns` are the contract's, as `columns_from_arrow` and the stream's decoder make
-        them; more columns than the model reads are fine. `windows` is float32[n, windows], in
-        the order of the manifest, and may be left out when the model has none.
+        `columns` are the contract's, as `columns_from_arrow`, `encoded_columns` and the stream's
+        decoder make them; more columns than the model reads are fine. `windows` is
+        float32[n, windows], in the order of the manifest, and may be left out when the model
+        has none.
         """
         ...
 
@@ -71,7 +73,7 @@ class OnnxScorer:
         self.engine = engine
         self._model = model
 
-    def score(self, columns: Columns, windows: np.ndarray[Any, Any] | None = None) -> Scores:
+    def score(self, columns: EncodedColumns, windows: np.ndarray[Any, Any] | None = None) -> Scores:
         feed = model_feed(self._model, columns, windows)
         score, margin = self._model.session.run(["score", "margin"], feed)
         return Scores(score, margin)
@@ -81,17 +83,25 @@ class OnnxScorer:
 
 
 def model_feed(
-    model: CompiledModel, columns: Columns, windows: np.ndarray[Any, Any] | None
+    model: CompiledModel,
+    columns: EncodedColumns,
+    windows: np.ndarray[Any, Any] | None,
+    reads: Container[str] | None = None,
 ) -> dict[str, Any]:
-    """What the graph of a model reads, by name. Raises ValueError for windows of another shape."""
-    feed = model_inputs(columns, model.input_names)
+    """What the graph of a model reads, by name; or only the part of it that is in `reads`.
+
+    Raises ValueError for windows of another shape.
+    """
+    fields = model.input_names
+    feed = model_inputs(columns, fields if reads is None else [f for f in fields if f in reads])
     names = model.window_names
     if names:
         if windows is None or windows.shape[1:] != (len(names),):
             shape = None if windows is None else windows.shape
             raise ValueError(f"windows has shape {shape}, not [n, {len(names)}]")
         for position, name in enumerate(names):
-            feed[name] = np.ascontiguousarray(windows[:, position], np.float32)
+            if reads is None or name in reads:
+                feed[name] = np.ascontiguousarray(windows[:, position], np.float32)
     return feed
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from lockstep.compiled_model import open_model
-from lockstep.contracts import Validator, columns_from_arrow
+from lockstep.contracts import Validator, encoded_columns
 from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
 from lockstep.scoring.opening import open_scorer
 from lockstep.warehouse.staging import Attempt, stage
@@ -143,13 +143,13 @@ def score_batch(assignment: Assignment, batch: pa.RecordBatch) -> pa.RecordBatch
     """The rows to stage for a batch of events. Raises ContractError for one that does not fit."""
     worker = _Worker.get(assignment)
     contract = worker.contract
-    columns = columns_from_arrow(contract, batch)
+    columns = encoded_columns(contract, batch)
     wrong = worker.validator.violations(columns)
     if wrong:
         row = min(wrong)
         raise ContractError(
             f"{len(wrong):,} of {batch.num_rows:,} events do not fit {contract.name}, e.g."
-            f" {contract.id} {columns[contract.id][row]!r}: {wrong[row]}",
+            f" {contract.id} {batch.column(contract.id)[row].as_py()!r}: {wrong[row]}",
             left="the attempt's own table; nothing that readers see",
             next="correct the events and load their batch into the lake again",
         )

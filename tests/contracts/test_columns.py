@@ -10,7 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lockstep.contracts import Contract, columns_from_arrow, model_inputs
+from lockstep.contracts import (
+    Contract,
+    EncodedStrings,
+    columns_from_arrow,
+    encoded_columns,
+    model_inputs,
+)
 from lockstep.errors import ContractError
 
 CONTRACT = Contract.load(Path("schemas/flight_delay/departure.v1.json"))
@@ -95,3 +101,26 @@ def test_numbers_are_rounded_once_to_what_the_graph_reads():
     assert inputs["a"][0] == np.float32(0.1)
     assert inputs["b"] is columns["b"]
     assert inputs["c"] is columns["c"]
+
+
+def test_encoded_columns_hold_the_same_and_each_string_once():
+    table_ = pa.concat_tables(
+        [table(), table(tailnum=pa.array(["N1"])), table(seats=None)], promote_options="default"
+    )
+    expected = columns_from_arrow(CONTRACT, table_)
+    for name, column in encoded_columns(CONTRACT, table_).items():
+        if CONTRACT.by_name[name].kind == "string":
+            assert isinstance(column, EncodedStrings)
+            assert len(column) == 3
+            assert len(column.values) == len(set(expected[name]))
+            assert model_inputs({name: column}, [name])[name].tolist() == expected[name].tolist()
+        else:
+            np.testing.assert_array_equal(column, expected[name])
+
+
+def test_an_encoded_column_may_be_absent_and_may_have_no_rows():
+    columns = encoded_columns(CONTRACT, table(tailnum=None))
+    assert columns["tailnum"].decoded().tolist() == [""]
+    assert encoded_columns(CONTRACT, table().slice(0, 0))["carrier"].decoded().tolist() == []
+    with pytest.raises(ContractError, match="'carrier' is null in row 0"):
+        encoded_columns(CONTRACT, table(carrier=pa.array([None], pa.string())))

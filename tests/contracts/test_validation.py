@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.contracts import Contract, Validator
+from lockstep.contracts import Contract, EncodedStrings, Validator
 from lockstep.contracts.contract import Field
 
 CONTRACT = Contract.load(Path("schemas/flight_delay/departure.v1.json"))
@@ -55,15 +56,27 @@ EVENTS = st.lists(st.fixed_dictionaries({f.name: values(f) for f in CONTRACT.fie
 DTYPES = {"string": object, "number": np.float64, "integer": np.int64, "timestamp": np.int64}
 
 
+def encoded(columns: dict[str, Any]) -> dict[str, Any]:
+    """Its strings, each of them once."""
+    return {
+        name: EncodedStrings.encode(pa.array(column, pa.string()))
+        if column.dtype == object
+        else column
+        for name, column in columns.items()
+    }
+
+
 @given(st.lists(EVENTS, min_size=1, max_size=3))
 def test_a_row_is_refused_exactly_when_a_value_does_not_fit(batches):
-    validator = Validator(CONTRACT)  # remembers good strings from batch to batch
+    # Validators remember good strings from batch to batch.
+    validator, of_encoded = Validator(CONTRACT), Validator(CONTRACT)
     for events in batches:
         columns = {
             f.name: np.array([event[f.name] for event in events], DTYPES[f.kind])
             for f in CONTRACT.fields
         }
         found = validator.violations(columns)
+        assert of_encoded.violations(encoded(columns)) == found
         for row, event in enumerate(events):
             wrong = [f.name for f in CONTRACT.fields if not fits(f, event[f.name])]
             assert (row in found) == bool(wrong)

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from lockstep.compiled_model.parts import cut_at_trees
+from lockstep.compiled_model.parts import cut_at_trees, features_part
+from lockstep.contracts import EncodedStrings, encoded_columns
 from lockstep.errors import UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.scoring import Engine, OnnxScorer, Scores, open_scorer
 from lockstep.scoring import opening as opening_module
+from lockstep.scoring.row_features import RowFeatures
 from lockstep.scoring.spark import Assignment, _Worker
 from lockstep.scoring.trees import choice
 from lockstep.scoring.trees.edge_rows import edge_rows
@@ -29,7 +31,15 @@ from lockstep.warehouse.staging import Attempt
 from streaming import model_refresh
 from streaming.status import Status
 from tests.scoring.tree_cases import LEQ, LT, Case, Drawn
-from tests.small_model import REPOSITORY, small_compiled, some, windowed_compiled, windows_of
+from tests.small_model import (
+    REPOSITORY,
+    departures,
+    flights,
+    small_compiled,
+    some,
+    windowed_compiled,
+    windows_of,
+)
 
 FIRST, ROWS = 70_000, 2_600
 KERNELS = ("compiled", "numpy")
@@ -64,6 +74,33 @@ def test_with_windows(kernel):
         scorer.score(some(rows))
 
 
+@pytest.mark.parametrize("kernel", [*KERNELS, "onnxruntime"])
+def test_strings_may_come_encoded(kernel):
+    """As batch has them: each different one once, and asked once."""
+    model, table = small_compiled().model, flights()[departures().source]
+    scorer = open_scorer(model, kernel)
+    for rows in (0, 1, 3, 64, 129, ROWS):
+        encoded = encoded_columns(departures(), table.slice(FIRST, rows))
+        expected = OnnxScorer(model).score(some(slice(FIRST, FIRST + rows)))
+        assert same(scorer.score(encoded), expected)
+
+
+def test_strings_that_are_answered_wrongly_when_encoded_are_noticed(monkeypatch):
+    """A kernel serves batch and stream, and so is compared on both forms of a column."""
+    read = RowFeatures.read
+
+    def shifted(self, columns, windows):
+        if isinstance(columns["carrier"], EncodedStrings):
+            codes = np.roll(columns["carrier"].codes, 1)
+            columns = {**columns, "carrier": EncodedStrings(codes, columns["carrier"].values)}
+        return read(self, columns, windows)
+
+    monkeypatch.setattr(RowFeatures, "read", shifted)
+    engine = open_scorer(small_compiled().model).engine
+    assert engine.distrusted
+    assert re.search(r"differs on \d+ of 512 mixed golden rows", str(engine))
+
+
 def test_the_fastest_kernel_is_the_usual_one():
     assert open_scorer(small_compiled().model).engine == Engine("compiled")
 
@@ -77,15 +114,15 @@ def test_onnx_runtime_when_it_is_asked_for():
 class _OneBitOff(NumpyKernel):
     """Wrong in the last bit, and on NaN only."""
 
-    def __call__(self, matrix):
-        found = super().__call__(matrix)
-        missing = np.isnan(matrix).any(axis=1)
+    def __call__(self, columns):
+        found = super().__call__(columns)
+        missing = np.isnan(columns).any(axis=0)
         found[missing] = np.nextafter(found[missing], np.float32(np.inf))
         return found
 
 
 class _Failing(NumpyKernel):
-    def __call__(self, matrix):
+    def __call__(self, columns):
         raise RuntimeError("out of luck")
 
 
@@ -191,9 +228,7 @@ def test_edge_rows_arrive_where_they_should():
 def test_parts_of_a_model_give_what_the_whole_gives():
     model = small_compiled().model
     parts, raw = cut_at_trees(model), some(slice(0, 400))
-    feed = {name: raw[name] for name in model.input_names}
-    feed = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in feed.items()}
-    (matrix,) = parts.features.run(None, feed)
+    matrix = features_part(model).read(raw)
     (total,) = parts.trees.run(None, {parts.node.input[0]: matrix})
     found = parts.link.run(["score", "margin"], {parts.node.output[0]: total})
     assert same(Scores(*found), OnnxScorer(model).score(raw))

@@ -34,8 +34,11 @@ KERNELS: dict[str, Callable[[Layout], Kernel]] = {
 kernels = pytest.mark.parametrize("make", KERNELS.values(), ids=KERNELS)
 
 
-def kernel(make, drawn: Drawn) -> Kernel:
-    return make(lay_out(read_trees(drawn.node), drawn.case.features))
+def kernel(make, drawn: Drawn) -> Callable[[np.ndarray], np.ndarray]:
+    """matrix -> what the kernel answers."""
+    layout = lay_out(read_trees(drawn.node), drawn.case.features)
+    evaluate = make(layout)
+    return lambda matrix: evaluate(layout.columns_of(matrix))
 
 
 def same(found: np.ndarray, expected: np.ndarray) -> bool:
@@ -100,12 +103,24 @@ def test_a_thousand_trees_and_one_column(make):
 
 
 @kernels
-def test_a_matrix_that_is_none(make):
-    drawn = Drawn(Case(5, 2, 2, features=3))
-    evaluate, matrix = kernel(make, drawn), drawn.rows(10)
-    for wrong in (matrix[:, :2], matrix.astype(np.float64), matrix[::2, :][:, ::-1], matrix[0]):
-        with pytest.raises(ValueError, match=r"the kernel reads contiguous float32\[n, 3\]"):
+def test_columns_that_are_none(make):
+    drawn = Drawn(Case(5, 2, 2, features=3, stop=0.0))
+    layout = lay_out(read_trees(drawn.node), 3)
+    evaluate, columns = make(layout), layout.columns_of(drawn.rows(10))
+    assert len(columns) == 3
+    for wrong in (columns[:2], columns.astype(np.float64), columns[:, ::2], columns[0]):
+        with pytest.raises(ValueError, match=r"the kernel reads contiguous float32\[3, n\]"):
             evaluate(wrong)
+
+
+@kernels
+def test_columns_that_no_tree_asks_for_are_not_read(make):
+    drawn = Drawn(Case(6, 2, 1, features=9, stop=0.0))
+    layout = lay_out(read_trees(drawn.node), 9)
+    assert layout.reads.tolist() == sorted({tree[0] for tree in drawn.trees})
+    assert len(layout.reads) < 9
+    matrix = drawn.rows(70)
+    assert same(make(layout)(layout.columns_of(matrix)), drawn.runtime()(matrix))
 
 
 @kernels
@@ -189,7 +204,8 @@ def test_boosters_as_they_are_trained(make, parameters):
     matrix = spox.argument(spox.Tensor(np.float32, ("N", forest.features)))
     graph = spox.build({"matrix": matrix}, {"margin": margin_and_score(matrix, forest)[0]})
     (node,) = (node for node in graph.graph.node if node.op_type == OPERATOR)
-    evaluate = make(lay_out(read_trees(node), forest.features))
+    layout = lay_out(read_trees(node), forest.features)
+    evaluate = make(layout)
     tested = np.concatenate([rows, edge_matrix(forest, 2_000)])
     native = booster.inplace_predict(tested, predict_type="margin", missing=np.nan)
-    assert same(evaluate(tested)[:, 0], native)
+    assert same(evaluate(layout.columns_of(tested))[:, 0], native)

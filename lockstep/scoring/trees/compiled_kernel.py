@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import llvmlite.binding as llvm
 import numpy as np
 
-from lockstep.scoring.trees.kernel import KernelUnavailable, require_matrix
+from lockstep.scoring.trees.kernel import KernelUnavailable, require_columns
 from lockstep.scoring.trees.layout import Layout
 from lockstep.scoring.trees.llvm_code import BLOCK, FUNCTION, PROGRAM, SLOTS, WORDS, write_code
 from lockstep.scoring.trees.tables import Array
@@ -64,27 +64,26 @@ class CompiledKernel:
             raise KernelUnavailable(f"LLVM does not compile it here: {error}") from None
         self._layout = layout
         self._tables = _tables(layout)
-        features = len(self._tables["feature"])
-        # A block of memory: columns, then bits, then totals.
-        bits = 4 * BLOCK * features
+        # A block of memory: a copy of one column, then bits, then totals.
+        bits = 4 * BLOCK
         totals = bits + 8 * WORDS * len(layout.threshold)
         self._memory = totals + 4 * BLOCK * layout.targets
         known = {
-            "columns": layout.columns,
-            "features": features,
+            "features": len(layout.reads),
             "trees": len(layout.leaf),
             "targets": layout.targets,
-            **{"block_columns": 0, "block_bits": bits, "block_totals": totals},
+            **{"block_copy": 0, "block_bits": bits, "block_totals": totals},
             **{name: table.ctypes.data for name, table in self._tables.items()},
         }
         self._program = np.array([known[name] for name in PROGRAM], np.int64)
 
-    def __call__(self, matrix: Array) -> Array:
-        require_matrix(matrix, self._layout)
-        out = np.empty((len(matrix), self._layout.targets), np.float32)
+    def __call__(self, columns: Array) -> Array:
+        require_columns(columns, self._layout)
+        rows = columns.shape[1]
+        out = np.empty((rows, self._layout.targets), np.float32)
         memory = np.empty(self._memory, np.uint8)
-        program, given = self._program.ctypes.data, matrix.ctypes.data
-        self._code.run(program, given, len(matrix), memory.ctypes.data, out.ctypes.data)
+        program, given = self._program.ctypes.data, columns.ctypes.data
+        self._code.run(program, given, rows, memory.ctypes.data, out.ctypes.data)
         if self._layout.divisor != 1:
             out /= np.float32(self._layout.divisor)
         return out
@@ -121,13 +120,12 @@ def _compile(depth: int, processor: Processor) -> _Code:
 
 def _tables(layout: Layout) -> dict[str, Array]:
     """The tables by their names in the program, of the types that the code reads."""
-    feature, begin = np.unique(layout.feature, return_index=True)
+    begin = np.unique(layout.feature, return_index=True)[1]
     nan_left = np.add.reduceat(~layout.nan_right, begin, dtype=np.int64)
     trees, leaves = layout.leaf.shape
     leaf = np.zeros((trees, max(leaves, SLOTS)), np.float32)
     leaf[:, :leaves] = layout.leaf
     return {
-        "feature": np.ascontiguousarray(feature, np.int64),
         "begin": np.ascontiguousarray(begin, np.int64),
         "nan_right": np.ascontiguousarray(begin + nan_left, np.int64),
         "end": np.append(begin[1:], len(layout.feature)).astype(np.int64),

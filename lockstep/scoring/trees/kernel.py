@@ -9,7 +9,7 @@ import numpy as np
 from lockstep.scoring.trees.layout import Layout
 from lockstep.scoring.trees.tables import Array
 
-__all__ = ["Kernel", "KernelUnavailable", "require_matrix"]
+__all__ = ["Kernel", "KernelUnavailable", "require_columns"]
 
 
 class KernelUnavailable(Exception):
@@ -21,20 +21,21 @@ class Kernel(Protocol):
 
     name: str
 
-    def __call__(self, matrix: Array) -> Array:
-        """float32[rows, targets] of float32[rows, features], as ONNX Runtime answers, bit by bit.
+    def __call__(self, columns: Array) -> Array:
+        """float32[rows, targets], as ONNX Runtime answers of the matrix, bit by bit.
 
-        The matrix is contiguous, row after row. Raises ValueError for any other.
+        `columns` is float32[reads, rows], contiguous: column after column of the matrix, those
+        that the layout reads. Raises ValueError for any other array.
         """
         ...
 
 
-def require_matrix(matrix: Array, layout: Layout) -> None:
-    """Raises ValueError for a matrix that is not what a kernel reads."""
-    fits = matrix.ndim == 2 and matrix.shape[1] == layout.columns
-    if not fits or matrix.dtype != np.float32 or not matrix.flags.c_contiguous:
-        contiguous = "" if matrix.flags.c_contiguous else ", not contiguous"
+def require_columns(columns: Array, layout: Layout) -> None:
+    """Raises ValueError for what is not the columns that a kernel reads."""
+    fits = columns.ndim == 2 and len(columns) == len(layout.reads)
+    if not fits or columns.dtype != np.float32 or not columns.flags.c_contiguous:
+        contiguous = "" if columns.flags.c_contiguous else ", not contiguous"
         raise ValueError(
-            f"the matrix is {matrix.dtype}{list(matrix.shape)}{contiguous}; the kernel reads"
-            f" contiguous float32[n, {layout.columns}]"
+            f"the columns are {columns.dtype}{list(columns.shape)}{contiguous}; the kernel reads"
+            f" contiguous float32[{len(layout.reads)}, n]"
         )

@@ -26,10 +26,11 @@ DEEPEST = 8
 class Layout:
     """Comparisons are in the order of feature, side of NaN, threshold."""
 
-    columns: int
-    """Of the matrix, whether or not a tree asks for them."""
+    reads: Array
+    """The columns of the matrix that some tree asks for, growing. Kernels get these only."""
     depth: int
     feature: Array
+    """Position in `reads`."""
     nan_right: Array
     threshold: Array
     asked: Array
@@ -40,6 +41,10 @@ class Layout:
     """Which output a tree adds to."""
     targets: int
     divisor: int
+
+    def columns_of(self, matrix: Array) -> Array:
+        """What kernels read of float32[rows, features]: float32[reads, rows]."""
+        return np.ascontiguousarray(matrix[:, self.reads].T)
 
 
 def lay_out(trees: Trees, features: int) -> Layout:
@@ -63,10 +68,11 @@ def lay_out(trees: Trees, features: int) -> Layout:
     number, first = _number(trees.feature[real], ~trees.missing_left[real], trees.below[real])
     asked = np.zeros(len(trees.feature), np.int32)
     asked[real] = number
+    reads, feature = np.unique(trees.feature[real][first], return_inverse=True)
     return Layout(
-        columns=features,
+        reads=reads,
         depth=len(levels),
-        feature=trees.feature[real][first],
+        feature=feature,
         nan_right=~trees.missing_left[real][first],
         threshold=trees.below[real][first],
         asked=asked[np.where(nodes >= 0, nodes, real[0])],

@@ -1,9 +1,9 @@
 """The compiled kernel's code: one function, written in LLVM's language.
 
 It is made for a depth and a block of rows, not for a model: all tables come as arguments. A
-block is `WORDS` words of 64 rows each. For every block of the matrix:
+block is `WORDS` words of 64 rows each. For every block:
 
-1. Turn its rows into columns, of the features that some comparison asks for.
+1. Take the columns one by one; the last rows are copied, for vectors would read beyond them.
 2. Ask each comparison of all rows: a word has a bit for each row, 1 for "to the right".
 3. For each tree, from its lowest level up: every node chooses between what its two sides say
    about the levels below, left ^ ((left ^ right) & chosen). At the root that is, for each level,
@@ -39,9 +39,9 @@ __all__ = ["BLOCK", "FUNCTION", "PROGRAM", "SLOTS", "WORDS", "write_code"]
 
 FUNCTION = "evaluate"
 PROGRAM = (
-    *("columns", "features", "feature", "begin", "nan_right", "end", "threshold"),
+    *("features", "begin", "nan_right", "end", "threshold"),
     *("trees", "asked", "leaf", "target", "targets"),
-    *("block_columns", "block_bits", "block_totals"),
+    *("block_copy", "block_bits", "block_totals"),
 )
 """int64 each: what the function reads of a model. Counts, addresses of tables, and where in the
 memory of a call each part of it begins."""
@@ -72,7 +72,7 @@ class _Writer:
         self.module = ir.Module(FUNCTION)
         arguments = [POINTER, POINTER, I64, POINTER, POINTER]
         function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), arguments), FUNCTION)
-        program, self.matrix, self.rows, self.memory, self.out = function.args
+        program, self.columns, self.rows, self.memory, self.out = function.args
         self.permutation = None
         if permute:
             type = ir.FunctionType(_FLOATS, [_FLOATS, _NUMBERS, _FLOATS])
@@ -89,36 +89,34 @@ class _Writer:
         first = b.mul(number, constant(BLOCK))
         left = b.sub(self.rows, first)
         rows = b.select(b.icmp_signed("<", left, constant(BLOCK)), left, constant(BLOCK))
-        columns, bits, totals = (
+        copy, bits, totals = (
             address(b, self.memory, program[f"block_{name}"], I8)
-            for name in ("columns", "bits", "totals")
+            for name in ("copy", "bits", "totals")
         )
-        loop(b, 0, rows, lambda row: self.turn_row(row, first, columns))
-        loop(b, 0, program["features"], lambda at: self.ask(at, columns, bits))
+        loop(
+            *(b, 0, program["features"]),
+            lambda at: self.ask(at, self.column(at, first, rows, copy), bits),
+        )
         parts = b.mul(program["targets"], constant(BLOCK // _LANES))
         loop(b, 0, parts, lambda at: store(b, totals, at, constant(0, _FLOATS)))
         loop(b, 0, program["trees"], lambda tree: self.add_tree(tree, bits, totals))
         loop(b, 0, rows, lambda row: self.give_row(row, first, totals))
 
-    def turn_row(self, row: Any, first: Any, columns: Any) -> None:
-        """Step 1, for one row."""
-        b, program = self.b, self.program
-        begin = b.mul(b.add(first, row), program["columns"])
+    def column(self, at: Any, first: Any, rows: Any, copy: Any) -> Any:
+        """Where the block's values of one column lie; step 1."""
+        b = self.b
+        given = address(b, self.columns, b.add(b.mul(at, self.rows), first), F32)
+        is_whole = b.icmp_signed("==", rows, constant(BLOCK))
+        copied = b.select(is_whole, constant(0), rows)
+        loop(b, 0, copied, lambda row: store(b, copy, row, load(b, given, row, F32)))
+        return b.select(is_whole, given, copy)
 
-        def one(at: Any) -> None:
-            feature = load(b, self.table("feature"), at, I64)
-            value = load(b, self.matrix, b.add(begin, feature), F32)
-            store(b, columns, b.add(b.mul(at, constant(BLOCK)), row), value)
-
-        loop(b, 0, program["features"], one)
-
-    def ask(self, at: Any, columns: Any, bits: Any) -> None:
-        """Step 2, for one feature."""
+    def ask(self, at: Any, column: Any, bits: Any) -> None:
+        """Step 2, for one column."""
         b = self.b
         begin, nan_right, end = (
             load(b, self.table(name), at, I64) for name in ("begin", "nan_right", "end")
         )
-        column = address(b, columns, b.mul(at, constant(BLOCK)), F32)
         values = [load(b, column, i, _FLOATS) for i in range(BLOCK // _LANES)]
 
         def asked(compare: Callable[..., Any]) -> Callable[[Any], None]:

@@ -18,7 +18,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lockstep.scoring.trees.kernel import require_matrix
+from lockstep.scoring.trees.kernel import require_columns
 from lockstep.scoring.trees.layout import Layout
 from lockstep.scoring.trees.tables import Array
 
@@ -48,26 +48,26 @@ class NumpyKernel:
         self._leaf = layout.leaf.ravel()
         self._first_leaf = np.arange(0, trees * leaves, leaves)[:, None]
 
-    def __call__(self, matrix: Array) -> Array:
-        require_matrix(matrix, self._layout)
-        layout, rows = self._layout, len(matrix)
+    def __call__(self, columns: Array) -> Array:
+        require_columns(columns, self._layout)
+        layout, rows = self._layout, columns.shape[1]
         totals = np.zeros((layout.targets, rows), np.float32)
         former = np.setbufsize(_BUFFER)
         try:
             scratch = _Scratch(layout, min(rows, _CHUNK))
             for start in range(0, rows, _CHUNK):
                 chunk = slice(start, start + _CHUNK)
-                self._add(matrix[chunk], totals[:, chunk], scratch)
+                self._add(columns[:, chunk], totals[:, chunk], scratch)
         finally:
             np.setbufsize(former)
         if layout.divisor != 1:
             totals /= np.float32(layout.divisor)
         return np.ascontiguousarray(totals.T)
 
-    def _add(self, matrix: Array, totals: Array, scratch: _Scratch) -> None:
+    def _add(self, columns: Array, totals: Array, scratch: _Scratch) -> None:
         """Add every tree's leaves to `totals`."""
-        layout, rows = self._layout, len(matrix)
-        bits = self._ask(matrix, scratch)
+        layout, rows = self._layout, columns.shape[1]
+        bits = self._ask(columns, scratch)
         for first in range(0, len(layout.leaf), scratch.group):
             trees = slice(first, first + scratch.group)
             number = self._leaf_numbers(bits, trees, scratch)[:, :rows]
@@ -77,11 +77,14 @@ class NumpyKernel:
             for target, values in zip(layout.target[trees].tolist(), value, strict=True):
                 totals[target] += values
 
-    def _ask(self, matrix: Array, scratch: _Scratch) -> Array:
+    def _ask(self, columns: Array, scratch: _Scratch) -> Array:
         """uint64[comparisons, words]: step 1. The rows of the last word that are none are 0."""
-        words = -(-len(matrix) // _WORD)
-        columns = np.zeros((matrix.shape[1], words * _WORD), np.float32)
-        columns[:, : len(matrix)] = matrix.T
+        rows = columns.shape[1]
+        words = -(-rows // _WORD)
+        if rows % _WORD:
+            whole = np.zeros((len(columns), words * _WORD), np.float32)
+            whole[:, :rows] = columns
+            columns = whole
         bits = _shaped(scratch.bits, (len(self._threshold), words))
         octets = bits.view(np.uint8)
         for feature, nan_right, run in self._runs:

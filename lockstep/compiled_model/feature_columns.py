@@ -1,0 +1,128 @@
+"""The row features of a model as graphs that give column after column, for the tree kernels.
+
+The file's graph puts the features of a row side by side, as trees walk them. Kernels read
+columns; so the features that a tree asks for, and no others, are put one below the other.
+
+What is asked of one string field alone, such as its category's code, has the same answer in every
+row with the same string. Those questions are cut out as graphs of their own: where strings come
+dictionary-encoded, they are answered once for each different string of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto
+from onnx.helper import make_node, make_tensor_value_info, tensor_dtype_to_np_dtype
+from onnx.numpy_helper import from_array
+from onnx.shape_inference import infer_shapes
+
+from lockstep.compiled_model.opening import CompiledModel
+from lockstep.compiled_model.parts import Shape, cut, ensemble, open_part
+from lockstep.compiled_model.structure import parse
+from lockstep.errors import ModelRefused
+
+__all__ = ["COLUMNS", "FeatureColumns", "cut_feature_columns"]
+
+COLUMNS = "columns"
+_ROW_BY_ROW = frozenset(
+    {"And", "Cast", "Equal", "Identity", "IsNaN", "LabelEncoder", "Not", "Or", "Where", "Xor"}
+)
+"""Operators whose answer for a row depends on that row only, whatever they read."""
+
+
+class FeatureColumns(NamedTuple):
+    """Sessions; every one of those that give COLUMNS gives float32[columns, n]."""
+
+    whole: Any
+    """Fields and windows to COLUMNS."""
+    questions: Mapping[str, Any]
+    """String field -> what is asked of it alone."""
+    rest: Any
+    """The answers, and the other fields and windows, to COLUMNS."""
+
+
+def cut_feature_columns(model: CompiledModel, wanted: Sequence[int]) -> FeatureColumns:
+    """The row features at the positions `wanted` of the matrix, in that order.
+
+    Raises ModelRefused where the matrix is not put together from a column for each feature.
+    """
+    graph = _column_after_column(parse(model.data), wanted)
+    inputs, outputs = list(graph.graph.input), list(graph.graph.output)
+    questions, answers = {}, []
+    for field, values in _string_questions(graph).items():
+        given = [value for value in inputs if value.name == field]
+        questions[field] = open_part(cut(graph, given, values))
+        answers += values
+    whole = open_part(graph)
+    rest = open_part(cut(graph, [*inputs, *answers], outputs)) if questions else whole
+    return FeatureColumns(whole, questions, rest)
+
+
+def _column_after_column(graph: ModelProto, wanted: Sequence[int]) -> ModelProto:
+    names = _columns(graph, ensemble(graph).input[0])
+    columns = [names[position] for position in wanted]
+    values = [make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in set(columns)]
+    part = cut(graph, list(graph.graph.input), values)
+    first = "lockstep_first_axis"
+    part.graph.initializer.append(from_array(np.zeros(1, np.int64), first))
+    rows = [f"{COLUMNS}_{position}" for position in range(len(columns))]
+    part.graph.node.extend(
+        make_node("Unsqueeze", [column, first], [row])
+        for column, row in zip(columns, rows, strict=True)
+    )
+    part.graph.node.append(make_node("Concat", rows, [COLUMNS], axis=0))
+    del part.graph.output[:]
+    shape: Shape = [len(columns), "N"]
+    part.graph.output.append(make_tensor_value_info(COLUMNS, TensorProto.FLOAT, shape))
+    return part
+
+
+def _columns(graph: ModelProto, matrix: str) -> list[str]:
+    """The values that the matrix has side by side, each float32[n]."""
+    made_by = {name: node for node in graph.graph.node for name in node.output}
+    concat = made_by.get(matrix)
+    beside = [made_by.get(name) for name in concat.input] if concat else []
+    if concat is None or concat.op_type != "Concat" or not all(map(_is_unsqueeze, beside)):
+        raise ModelRefused("its matrix is not put together from a column for each feature")
+    return [node.input[0] for node in beside if node is not None]
+
+
+def _is_unsqueeze(node: NodeProto | None) -> bool:
+    return node is not None and node.op_type == "Unsqueeze"
+
+
+def _string_questions(graph: ModelProto) -> dict[str, list[Any]]:
+    """String field -> the values that depend on it alone, row by row, and that others read."""
+    strings = {
+        value.name
+        for value in graph.graph.input
+        if value.type.tensor_type.elem_type == TensorProto.STRING
+    }
+    of: dict[str, str | None] = {name: name for name in strings}
+    """Value -> the field that it depends on; None for a constant."""
+    of |= {tensor.name: None for tensor in graph.graph.initializer}
+    asked: dict[str, dict[str, Any]] = {}
+    known = {value.name: value for value in infer_shapes(graph).graph.value_info}
+    for node in graph.graph.node:
+        fields = {of.get(name, "") for name in node.input} - {None}
+        if not fields or (len(fields) == 1 and fields <= strings and node.op_type in _ROW_BY_ROW):
+            of |= dict.fromkeys(node.output, next(iter(fields), None))
+            continue
+        for name in set(node.input) - strings:
+            if (field := of.get(name)) is not None:
+                asked.setdefault(field, {})[name] = known.get(name)
+    return {
+        field: [values[name] for name in sorted(values)]
+        for field, values in sorted(asked.items())
+        if all(map(_is_numeric, values.values()))
+    }
+
+
+def _is_numeric(value: Any) -> bool:
+    if value is None:
+        return False
+    type = value.type.tensor_type.elem_type
+    return type != TensorProto.STRING and tensor_dtype_to_np_dtype(type).kind in "bif"
