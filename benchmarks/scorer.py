@@ -5,9 +5,13 @@
 raw_to_score_N  raw event columns to scores: the whole graph in ONNX Runtime, and with a kernel
                 for the trees; beside them native XGBoost that is handed the finished features
                 (which somebody else would have to compute)
-trees_N         the same trees alone, on finished features: both kernels, the compiled one also
-                for lesser processors (avx2, sse); ONNX Runtime and native XGBoost
-features_N      the row features alone
+trees_N         the same trees alone, on finished features, which each has as it reads them (the
+                kernels column after column, the others row after row): both kernels, the compiled
+                one also for lesser processors (avx2, sse); ONNX Runtime and native XGBoost
+features_N      the row features alone: side by side for ONNX Runtime's trees, and column after
+                column for a kernel's, of strings as Python objects and of encoded ones
+arrow_N         an Arrow batch to scores, which is what a Spark task does: columns, contract, score;
+                with strings as Python objects and encoded, with and without a kernel
 open_s          a process's first model, with each kernel: verify, cut, compile, compare, warm
 open_own_mb     the memory that a kernel adds to the process
 open_file_mb    the same of files that processes share: LLVM's library, mostly
@@ -24,10 +28,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import xgboost
 
@@ -35,8 +41,16 @@ from benchmarks.report import Report, arguments
 from lockstep.compiled_model.manifest import Training
 from lockstep.compiled_model.parts import cut_at_trees, features_part, trees_part
 from lockstep.compiling import Compiled, compile_model, trace
-from lockstep.contracts import Columns, Contract, columns_from_arrow
+from lockstep.contracts import (
+    Columns,
+    Contract,
+    EncodedColumns,
+    Validator,
+    columns_from_arrow,
+    encoded_columns,
+)
 from lockstep.scoring import OnnxScorer, Scorer, open_scorer
+from lockstep.scoring.row_features import RowFeatures
 from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor, this_processor
 from lockstep.scoring.trees.layout import lay_out
 from lockstep.scoring.trees.numpy_kernel import NumpyKernel
@@ -62,8 +76,11 @@ Run = Callable[[slice], Any]
 
 def main() -> None:
     given = arguments(__doc__ or "")
-    compiled, booster, columns = prepare(QUICK_TRAINED if given.quick else TRAINED)
-    subjects = make_subjects(compiled, booster, columns)
+    compiled, booster, events = prepare(QUICK_TRAINED if given.quick else TRAINED)
+    subjects = {
+        **make_subjects(compiled, booster, columns_from_arrow(compiled.model.contract, events)),
+        **make_tasks(compiled, events),
+    }
     # One core for everybody, so that no subject borrows a second one.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     report = Report("scorer")
@@ -88,8 +105,8 @@ def main() -> None:
     report.publish(given.json)
 
 
-def prepare(trained: slice) -> tuple[Compiled, xgboost.Booster, Columns]:
-    """A model with the row features and the parameters of the use case, and columns to score."""
+def prepare(trained: slice) -> tuple[Compiled, xgboost.Booster, pa.Table]:
+    """A model with the row features and the parameters of the use case, and events to score."""
     schemas = Path("schemas/flight_delay")
     departures, arrivals = (Contract.load(schemas / name) for name in data.CONTRACTS)
     left, arrived = data.tables(departures, arrivals)
@@ -97,7 +114,7 @@ def prepare(trained: slice) -> tuple[Compiled, xgboost.Booster, Columns]:
     found = pc.index_in(left["event_id"].combine_chunks(), arrived["event_id"].combine_chunks())
     late = pc.fill_null(pc.take(arrived["arr_delay"], found), 0).to_numpy() > 15
     rows = {name: column[trained] for name, column in everything.items()}
-    scored = {name: column[SCORED_FROM : SCORED_FROM + ROWS] for name, column in everything.items()}
+    scored = slice(SCORED_FROM, SCORED_FROM + 2048)
     traced = trace(row_features, MODEL.fit(rows), departures)
     matrix = xgboost.QuantileDMatrix(traced.reader().read(rows), label=late[trained], nthread=1)
     booster = xgboost.train({**MODEL.parameters, "nthread": 1}, matrix, MODEL.trees)
@@ -107,12 +124,12 @@ def prepare(trained: slice) -> tuple[Compiled, xgboost.Booster, Columns]:
         contract=departures,
         traced=traced,
         booster=booster,
-        validation={name: column[:2048] for name, column in scored.items()},
+        validation={name: column[scored] for name, column in everything.items()},
         training=about,
         versions={},
         fingerprints={},
     )
-    return compiled, booster, scored
+    return compiled, booster, left.slice(SCORED_FROM, ROWS).combine_chunks()
 
 
 def make_subjects(
@@ -138,6 +155,9 @@ def make_subjects(
         },
     }
 
+    columns_of_rows = cache(lambda start, stop: layout.columns_of(matrix[start:stop]))
+    row_features = RowFeatures(model, layout.reads.tolist())
+
     def part(rows: slice) -> Columns:
         return {name: column[rows] for name, column in columns.items()}
 
@@ -152,7 +172,7 @@ def make_subjects(
     margins = [
         alone(whole)[1],
         *(scorer.score(part(whole)).margin for scorer in scorers.values()),
-        *(kernel(matrix)[:, 0] for kernel in kernels.values()),
+        *(kernel(layout.columns_of(matrix))[:, 0] for kernel in kernels.values()),
     ]
     for found in margins:
         differ = int((found.view(np.int32) != expected.view(np.int32)).sum())
@@ -167,11 +187,41 @@ def make_subjects(
         ("raw_to_score", "xgboost", None): native,
         ("trees", "onnxruntime", "xgboost"): alone,
         **{
-            ("trees", name, "xgboost"): lambda r, k=kernel: k(matrix[r])
+            ("trees", name, "xgboost"): lambda r, k=kernel: k(columns_of_rows(r.start, r.stop))
             for name, kernel in kernels.items()
         },
         ("trees", "xgboost", None): native,
-        ("features", "onnxruntime", None): lambda r: features.read(part(r)),
+        ("features", "by_row", None): lambda r: features.read(part(r)),
+        ("features", "by_column", "by_row"): lambda r: row_features.read(part(r), None),
+    }
+
+
+def make_tasks(compiled: Compiled, events: pa.Table) -> dict[tuple[str, str, str | None], Run]:
+    """The same of what starts with Arrow, and ends with scores of events that fit."""
+    model = compiled.model
+    reads = lay_out(read_trees(cut_at_trees(model).node), len(model.manifest.features)).reads
+    row_features, validator = RowFeatures(model, reads.tolist()), Validator(model.contract)
+    reference, compiled_scorer = OnnxScorer(model), open_scorer(model, "compiled")
+
+    @cache
+    def encoded(start: int, stop: int) -> EncodedColumns:
+        return encoded_columns(model.contract, events.slice(start, stop - start))
+
+    def task(scorer: Scorer, columns: Callable[..., EncodedColumns]) -> Run:
+        def run(rows: slice) -> None:
+            found = columns(model.contract, events.slice(rows.start, rows.stop - rows.start))
+            assert not validator.violations(found)
+            scorer.score(found)
+
+        return run
+
+    return {
+        ("features", "by_column_encoded", "by_row"): lambda r: row_features.read(
+            encoded(r.start, r.stop), None
+        ),
+        ("arrow", "onnxruntime", None): task(reference, columns_from_arrow),
+        ("arrow", "compiled", "onnxruntime"): task(compiled_scorer, columns_from_arrow),
+        ("arrow", "compiled_encoded", "onnxruntime"): task(compiled_scorer, encoded_columns),
     }
 
 

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto
-from onnx.helper import make_node, make_tensor_value_info, tensor_dtype_to_np_dtype
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx.helper import make_node, make_tensor_value_info
 from onnx.numpy_helper import from_array
-from onnx.shape_inference import infer_shapes
 
 from lockstep.compiled_model.opening import CompiledModel
 from lockstep.compiled_model.parts import Shape, cut, ensemble, open_part
@@ -34,14 +33,14 @@ _ROW_BY_ROW = frozenset(
 
 
 class FeatureColumns(NamedTuple):
-    """Sessions; every one of those that give COLUMNS gives float32[columns, n]."""
+    """The graphs, as sessions."""
 
-    whole: Any
-    """Fields and windows to COLUMNS."""
-    questions: Mapping[str, Any]
-    """String field -> what is asked of it alone."""
+    answers: Mapping[str, tuple[str, ...]]
+    """String field -> the values that answer what is asked of it alone."""
+    questions: Any
+    """Those fields to the answers, all of the same length. None where there are none."""
     rest: Any
-    """The answers, and the other fields and windows, to COLUMNS."""
+    """The answers, and the other fields and windows, to COLUMNS: float32[columns, n]."""
 
 
 def cut_feature_columns(model: CompiledModel, wanted: Sequence[int]) -> FeatureColumns:
@@ -50,15 +49,19 @@ def cut_feature_columns(model: CompiledModel, wanted: Sequence[int]) -> FeatureC
     Raises ModelRefused where the matrix is not put together from a column for each feature.
     """
     graph = _column_after_column(parse(model.data), wanted)
+    answers = _string_questions(graph)
+    if not answers:
+        return FeatureColumns({}, None, open_part(graph))
     inputs, outputs = list(graph.graph.input), list(graph.graph.output)
-    questions, answers = {}, []
-    for field, values in _string_questions(graph).items():
-        given = [value for value in inputs if value.name == field]
-        questions[field] = open_part(cut(graph, given, values))
-        answers += values
-    whole = open_part(graph)
-    rest = open_part(cut(graph, [*inputs, *answers], outputs)) if questions else whole
-    return FeatureColumns(whole, questions, rest)
+    strings = [value for value in inputs if value.name in answers]
+    # Of unknown types, which ONNX Runtime works out.
+    unknown = [ValueInfoProto(name=name) for names in answers.values() for name in names]
+    questions = open_part(cut(graph, strings, unknown))
+    known = [
+        make_tensor_value_info(answer.name, _type(answer), ["N"])
+        for answer in questions.get_outputs()
+    ]
+    return FeatureColumns(answers, questions, open_part(cut(graph, [*inputs, *known], outputs)))
 
 
 def _column_after_column(graph: ModelProto, wanted: Sequence[int]) -> ModelProto:
@@ -94,7 +97,7 @@ def _is_unsqueeze(node: NodeProto | None) -> bool:
     return node is not None and node.op_type == "Unsqueeze"
 
 
-def _string_questions(graph: ModelProto) -> dict[str, list[Any]]:
+def _string_questions(graph: ModelProto) -> dict[str, tuple[str, ...]]:
     """String field -> the values that depend on it alone, row by row, and that others read."""
     strings = {
         value.name
@@ -104,8 +107,7 @@ def _string_questions(graph: ModelProto) -> dict[str, list[Any]]:
     of: dict[str, str | None] = {name: name for name in strings}
     """Value -> the field that it depends on; None for a constant."""
     of |= {tensor.name: None for tensor in graph.graph.initializer}
-    asked: dict[str, dict[str, Any]] = {}
-    known = {value.name: value for value in infer_shapes(graph).graph.value_info}
+    asked: dict[str, set[str]] = {}
     for node in graph.graph.node:
         fields = {of.get(name, "") for name in node.input} - {None}
         if not fields or (len(fields) == 1 and fields <= strings and node.op_type in _ROW_BY_ROW):
@@ -113,16 +115,11 @@ def _string_questions(graph: ModelProto) -> dict[str, list[Any]]:
             continue
         for name in set(node.input) - strings:
             if (field := of.get(name)) is not None:
-                asked.setdefault(field, {})[name] = known.get(name)
-    return {
-        field: [values[name] for name in sorted(values)]
-        for field, values in sorted(asked.items())
-        if all(map(_is_numeric, values.values()))
-    }
+                asked.setdefault(field, set()).add(name)
+    return {field: tuple(sorted(names)) for field, names in sorted(asked.items())}
 
 
-def _is_numeric(value: Any) -> bool:
-    if value is None:
-        return False
-    type = value.type.tensor_type.elem_type
-    return type != TensorProto.STRING and tensor_dtype_to_np_dtype(type).kind in "bif"
+def _type(output: Any) -> int:
+    """ONNX's number of what ONNX Runtime calls tensor(float)."""
+    name = output.type.removeprefix("tensor(").removesuffix(")").upper()
+    return int(TensorProto.DataType.Value(name))

@@ -44,15 +44,17 @@ class EncodedStrings:
     def encode(cls, strings: pa.Array) -> EncodedStrings:
         """Of an Arrow array without nulls."""
         found = strings.dictionary_encode()
-        return cls(found.indices.to_numpy(), found.dictionary)
+        # Arrow's to_numpy would import pandas, which takes 20 MB; a worker has no use for it.
+        codes: Any = np.from_dlpack(found.indices)
+        return cls(codes, found.dictionary)
 
     def __len__(self) -> int:
         return len(self.codes)
 
     def objects(self) -> np.ndarray[Any, np.dtype[np.object_]]:
         """The values, without rows: an object array of str."""
-        found: np.ndarray[Any, np.dtype[np.object_]]
-        found = self.values.to_numpy(zero_copy_only=False)
+        found = np.empty(len(self.values), object)
+        found[:] = self.values.to_pylist()
         return found
 
     def decoded(self) -> np.ndarray[Any, np.dtype[np.object_]]:

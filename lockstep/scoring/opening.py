@@ -127,11 +127,20 @@ def _mixed(model: CompiledModel) -> tuple[Columns, Array]:
 def _encoded(columns: Columns) -> EncodedColumns:
     """The same, as batch has them."""
     return {
-        name: EncodedStrings.encode(pa.array(column, pa.string()))
-        if column.dtype == object
-        else column
+        name: _dictionary(column) if column.dtype == object else column
         for name, column in columns.items()
     }
+
+
+def _dictionary(strings: Array) -> EncodedStrings:
+    """By hand: Arrow would import pandas and open a pool of memory, which a worker never uses."""
+    values, codes = np.unique(strings, return_inverse=True)
+    encoded = [value.encode() for value in values]
+    ends = pa.py_buffer(np.cumsum([0, *map(len, encoded)], dtype=np.int32))
+    text = pa.py_buffer(b"".join(encoded))
+    return EncodedStrings(
+        codes.astype(np.int32), pa.StringArray.from_buffers(len(encoded), ends, text)
+    )
 
 
 def _differ(found: Array, expected: Array) -> int:

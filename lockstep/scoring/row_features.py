@@ -20,39 +20,39 @@ class RowFeatures:
 
     def __init__(self, model: CompiledModel, wanted: Sequence[int]) -> None:
         self._model = model
-        self._cut = cut = cut_feature_columns(model, wanted)
-        self._whole_reads = _names(cut.whole.get_inputs())
-        self._rest_reads = _names(cut.rest.get_inputs()) & {*model.input_names, *model.window_names}
-        self._answers = {
-            field: [answer.name for answer in session.get_outputs()]
-            for field, session in cut.questions.items()
-        }
+        self._cut = cut_feature_columns(model, wanted)
+        read = {given.name for given in self._cut.rest.get_inputs()}
+        self._reads = read & {*model.input_names, *model.window_names}
+        self._asked = [name for names in self._cut.answers.values() for name in names]
 
     def read(
         self, columns: EncodedColumns, windows: np.ndarray[Any, Any] | None
     ) -> np.ndarray[Any, np.dtype[np.float32]]:
         """float32[wanted, n]. What is asked of an encoded string is asked once a value."""
-        cut = self._cut
-        strings = {
-            field: column
-            for field in cut.questions
-            if isinstance(column := columns[field], EncodedStrings)
+        feed = model_feed(self._model, columns, windows, self._reads)
+        if self._asked:
+            feed |= self._ask({field: columns[field] for field in self._cut.answers})
+        (found,) = self._cut.rest.run([COLUMNS], feed)
+        features: np.ndarray[Any, np.dtype[np.float32]] = found
+        return features
+
+    def _ask(self, strings: EncodedColumns) -> dict[str, Any]:
+        """Answer -> what it is for each row."""
+        values = {
+            field: column.objects() if isinstance(column, EncodedStrings) else column
+            for field, column in strings.items()
         }
-        if len(strings) < len(cut.questions):
-            feed = model_feed(self._model, columns, windows, self._whole_reads)
-            return _only(cut.whole.run([COLUMNS], feed))
-        feed = model_feed(self._model, columns, windows, self._rest_reads)
-        for field, encoded in strings.items():
-            found = cut.questions[field].run(self._answers[field], {field: encoded.objects()})
-            for name, answers in zip(self._answers[field], found, strict=True):
-                feed[name] = answers[encoded.codes]
-        return _only(cut.rest.run([COLUMNS], feed))
+        longest = max(map(len, values.values()))
+        padded = {field: _padded(column, longest) for field, column in values.items()}
+        found = dict(zip(self._asked, self._cut.questions.run(self._asked, padded), strict=True))
+        for field, names in self._cut.answers.items():
+            column = strings[field]
+            if isinstance(column, EncodedStrings):
+                found |= {name: found[name][column.codes] for name in names}
+        return found
 
 
-def _names(inputs: Sequence[Any]) -> set[str]:
-    return {given.name for given in inputs}
-
-
-def _only(found: list[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    (columns,) = found
-    return columns
+def _padded(strings: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:
+    if len(strings) == length:
+        return strings
+    return np.concatenate([strings, np.full(length - len(strings), "", object)])
