@@ -4,7 +4,7 @@ The file's graph puts the features of a row side by side, as trees walk them. Ke
 columns; so the features that a tree asks for, and no others, are put one below the other.
 
 What is asked of one string field alone, such as its category's code, has the same answer in every
-row with the same string. Those questions are cut out as graphs of their own: where strings come
+row with the same string. Those questions are cut out as a graph of their own: where strings come
 dictionary-encoded, they are answered once for each different string of a batch.
 """
 
@@ -25,7 +25,9 @@ from lockstep.errors import ModelRefused
 
 __all__ = ["COLUMNS", "FeatureColumns", "cut_feature_columns"]
 
-COLUMNS = "columns"
+# Names that no field and no traced value has.
+COLUMNS = "lockstep.columns"
+_FIRST_AXIS = "lockstep.first_axis"
 _ROW_BY_ROW = frozenset(
     {"And", "Cast", "Equal", "Identity", "IsNaN", "LabelEncoder", "Not", "Or", "Where", "Xor"}
 )
@@ -69,11 +71,10 @@ def _column_after_column(graph: ModelProto, wanted: Sequence[int]) -> ModelProto
     columns = [names[position] for position in wanted]
     values = [make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in set(columns)]
     part = cut(graph, list(graph.graph.input), values)
-    first = "lockstep_first_axis"
-    part.graph.initializer.append(from_array(np.zeros(1, np.int64), first))
-    rows = [f"{COLUMNS}_{position}" for position in range(len(columns))]
+    part.graph.initializer.append(from_array(np.zeros(1, np.int64), _FIRST_AXIS))
+    rows = [f"{COLUMNS}.{position}" for position in range(len(columns))]
     part.graph.node.extend(
-        make_node("Unsqueeze", [column, first], [row])
+        make_node("Unsqueeze", [column, _FIRST_AXIS], [row])
         for column, row in zip(columns, rows, strict=True)
     )
     part.graph.node.append(make_node("Concat", rows, [COLUMNS], axis=0))

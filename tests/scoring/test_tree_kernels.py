@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.helper import make_attribute
 from onnx.numpy_helper import from_array
+from sklearn.ensemble import RandomForestRegressor
 
 from lockstep.compiling.edges import edge_matrix
 from lockstep.compiling.estimator import margin_and_score, read_forest
@@ -62,9 +63,11 @@ def test_any_ensemble_and_any_rows(make, case, rows):
 @settings(deadline=None, max_examples=40)
 @given(st.builds(Case, st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(0, 8)))
 def test_infinite_thresholds(make, case):
-    drawn = Drawn(Case(case.seed, case.trees, case.depth, infinite=True))
+    drawn = Drawn(Case(case.seed, case.trees, case.depth, modes=(LT, LEQ), infinite=True))
     matrix = drawn.rows(100)
-    assert same(kernel(make, drawn)(matrix), drawn.runtime()(matrix))
+    expected = drawn.runtime()(matrix)
+    assert same(reference(read_trees(drawn.node), matrix), expected)
+    assert same(kernel(make, drawn)(matrix), expected)
 
 
 @kernels
@@ -152,10 +155,6 @@ def test_a_forked_process_has_it_too(make):
         ({"post_transform": 1}, "transforms its sums"),
         ({"aggregate_function": 2}, "least or the greatest"),
         ({"nodes_splits": np.array([np.nan], np.float32)}, "threshold that is NaN"),
-        (
-            {"nodes_splits": np.array([np.inf], np.float32), "nodes_modes": np.zeros(1, np.uint8)},
-            "x <= infinity",
-        ),
         ({"nodes_truenodeids": [5]}, "nodes or leaves that it does not have"),
         ({"nodes_featureids": [4]}, "other columns than the 4"),
         ({"leaf_targetids": [0, 7]}, "several outputs, or to none"),
@@ -209,3 +208,31 @@ def test_boosters_as_they_are_trained(make, parameters):
     tested = np.concatenate([rows, edge_matrix(forest, 2_000)])
     native = booster.inplace_predict(tested, predict_type="margin", missing=np.nan)
     assert same(evaluate(layout.columns_of(tested))[:, 0], native)
+
+
+@kernels
+def test_a_forest_of_scikit_learn(make):
+    """Averages, and x <= threshold in float64, which float32 rows see rounded down."""
+    draw = np.random.default_rng(2)
+    rows = draw.normal(size=(1_500, 5)).astype(np.float32)
+    rows[draw.random(rows.shape) < 0.1] = np.nan
+    label = np.nan_to_num(rows[:, 0]) * 3 + np.isnan(rows[:, 1])
+    native = RandomForestRegressor(20, max_depth=8, random_state=0).fit(rows, label)
+    drawn = Drawn(Case(0, 1, 0, features=5, average=True))
+    drawn.trees = [_sklearn_tree(estimator.tree_, 0) for estimator in native.estimators_]
+    drawn.node = drawn.as_node()
+    found = kernel(make, drawn)(rows)
+    assert same(found, drawn.runtime()(rows))
+    np.testing.assert_allclose(found[:, 0], native.predict(rows), rtol=1e-5, atol=1e-6)
+
+
+def _sklearn_tree(tree, at):
+    if tree.children_left[at] == -1:
+        return np.float32(tree.value[at, 0, 0])
+    threshold = np.float32(tree.threshold[at])
+    if threshold > tree.threshold[at]:
+        threshold = np.nextafter(threshold, np.float32(-np.inf))
+    sides = (tree.children_left[at], tree.children_right[at])
+    missing_left = int(tree.missing_go_to_left[at])
+    children = (_sklearn_tree(tree, side) for side in sides)
+    return (int(tree.feature[at]), threshold, LEQ, missing_left, *children)

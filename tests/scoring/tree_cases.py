@@ -45,7 +45,7 @@ class Case:
     modes: tuple[int, ...] = (LT,)
     average: bool = False
     infinite: bool = False
-    """Whether infinity is a threshold; no x < t says x <= inf."""
+    """Whether infinity is a threshold."""
 
 
 cases = st.builds(
@@ -74,7 +74,7 @@ class Drawn:
             pool = np.concatenate([pool, np.array([np.inf, -np.inf], np.float32)])
         self.pool = pool[: case.thresholds] if case.thresholds < 3 else pool
         self.trees = [self._tree(0) for _ in range(case.trees)]
-        self.node = self._node()
+        self.node = self.as_node()
 
     def _tree(self, level: int) -> Any:
         """A leaf's value, or (feature, threshold, mode, missing left, left, right)."""
@@ -89,7 +89,7 @@ class Drawn:
             self._tree(level + 1),
         )
 
-    def _node(self) -> NodeProto:
+    def as_node(self) -> NodeProto:
         columns: dict[str, list[Any]] = {
             name: []
             for name in (

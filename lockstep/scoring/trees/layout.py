@@ -93,8 +93,6 @@ def _require_comparable(trees: Trees, features: int) -> None:
         raise NotForKernels(f"it reads other columns than the {features} that there are")
     if np.isnan(trees.threshold).any():
         raise NotForKernels("it has a threshold that is NaN")
-    if (trees.or_equal & (trees.threshold == np.inf)).any():
-        raise NotForKernels("it asks whether x <= infinity, which no x < threshold says")
 
 
 def _sides(trees: Trees, node: Array) -> Array:

@@ -76,14 +76,20 @@ def read_trees(node: NodeProto) -> Trees:
         raise NotForKernels("it takes the least or the greatest leaf")
     roots = np.array(given["tree_roots"], np.int64)
     missing = given.get("nodes_missing_value_tracks_true") or [0] * len(splits)
+    missing_left = np.array(missing, np.int64) != 0
+    left = _children(given["nodes_truenodeids"], given["nodes_trueleafs"])
+    right = _children(given["nodes_falsenodeids"], given["nodes_falseleafs"])
+    # x <= infinity, which no x < t says, but which every number is: with its sides exchanged it
+    # asks for x < -infinity, which no number is. scikit-learn splits NaN from numbers like that.
+    always = (modes == _BRANCH_LEQ) & (splits == np.inf)
     return Trees(
         roots=roots,
         feature=np.array(given["nodes_featureids"], np.int64),
-        threshold=splits,
-        or_equal=modes == _BRANCH_LEQ,
-        missing_left=np.array(missing, np.int64) != 0,
-        left=_children(given["nodes_truenodeids"], given["nodes_trueleafs"]),
-        right=_children(given["nodes_falsenodeids"], given["nodes_falseleafs"]),
+        threshold=np.where(always, -splits, splits),
+        or_equal=(modes == _BRANCH_LEQ) & ~always,
+        missing_left=missing_left ^ always,
+        left=np.where(always, right, left),
+        right=np.where(always, left, right),
         leaf=to_array(given["leaf_weights"]).astype(np.float32),
         leaf_target=np.array(given["leaf_targetids"], np.int64),
         targets=int(given["n_targets"]),
