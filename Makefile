@@ -22,8 +22,10 @@ help: ## list the targets
 demo: $(SYNCED) ## everything, on real flights: train, approve, score by Airflow and by Kafka, compare
 	@$(BIN)/python -m models.flight_delay.demo
 
+# Two processes, each with its own services: much of a test is waiting for one of them. A file's
+# tests stay together, and share what they have started.
 test: lint ## lint, then the tests, against real services that the test session starts
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(SYNCED) ## format, style, layers, types
 	@$(BIN)/ruff format --check .
