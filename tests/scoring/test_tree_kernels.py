@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 import spox
@@ -21,6 +22,7 @@ from lockstep.compiling.estimator import margin_and_score, read_forest
 from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor
 from lockstep.scoring.trees.kernel import Kernel
 from lockstep.scoring.trees.layout import Layout, lay_out
+from lockstep.scoring.trees.llvm_code import write_code
 from lockstep.scoring.trees.numpy_kernel import NumpyKernel
 from lockstep.scoring.trees.reference import reference
 from lockstep.scoring.trees.tables import OPERATOR, NotForKernels, read_trees
@@ -145,6 +147,20 @@ def test_a_forked_process_has_it_too(make):
     if child == 0:
         os._exit(0 if same(evaluate(matrix), whole) else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("triple", "cpu"),
+    [("aarch64-unknown-linux-gnu", "generic"), ("arm64-apple-macosx13", "apple-m1")],
+)
+def test_it_compiles_for_processors_that_are_not_here(triple, cpu):
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu)
+    for depth in range(1, 9):
+        module = llvm.parse_assembly(write_code(depth, permute=False), llvm.create_context())
+        module.verify()
+        assert machine.emit_object(module)
 
 
 @pytest.mark.parametrize(
