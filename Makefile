@@ -11,7 +11,7 @@ BIN := .venv/bin
 SYNCED := .venv/.synced
 UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 UV_VERSION := >=0.11,<1
-BENCHMARKS := $(foreach name,scorer windows windows_batch stream batch shadow swap,\
+BENCHMARKS := $(foreach name,scorer kernel_border windows windows_batch stream batch shadow swap,\
   $(if $(wildcard benchmarks/$(name).py),$(name)))
 FAULTS := tests/streaming/test_crashes.py tests/streaming/test_dependencies.py \
   tests/batch/test_batch_failures.py tests/local/test_full_stack.py

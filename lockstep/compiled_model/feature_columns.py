@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
-from onnx.helper import make_node, make_tensor_value_info
-from onnx.numpy_helper import from_array
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+from onnx.helper import get_attribute_value, make_node, make_tensor_value_info
+from onnx.numpy_helper import from_array, to_array
 
 from lockstep.compiled_model.opening import CompiledModel
-from lockstep.compiled_model.parts import Shape, cut, ensemble, open_part
+from lockstep.compiled_model.parts import Shape, cut, ensemble, open_part, reads
 from lockstep.compiled_model.structure import parse
 from lockstep.errors import ModelRefused
 
@@ -31,7 +31,8 @@ _FIRST_AXIS = "lockstep.first_axis"
 _ROW_BY_ROW = frozenset(
     {"And", "Cast", "Equal", "Identity", "IsNaN", "LabelEncoder", "Not", "Or", "Where", "Xor"}
 )
-"""Operators whose answer for a row depends on that row only, whatever they read."""
+"""Operators whose answer for a row depends on what they read in that row only, where each thing
+that they read has either one value a row or one for all of them."""
 
 
 class FeatureColumns(NamedTuple):
@@ -87,15 +88,24 @@ def _column_after_column(graph: ModelProto, wanted: Sequence[int]) -> ModelProto
 def _columns(graph: ModelProto, matrix: str) -> list[str]:
     """The values that the matrix has side by side, each float32[n]."""
     made_by = {name: node for node in graph.graph.node for name in node.output}
+    constants = _constants(graph)
     concat = made_by.get(matrix)
     beside = [made_by.get(name) for name in concat.input] if concat else []
-    if concat is None or concat.op_type != "Concat" or not all(map(_is_unsqueeze, beside)):
-        raise ModelRefused("its matrix is not put together from a column for each feature")
-    return [node.input[0] for node in beside if node is not None]
+    if concat is not None and concat.op_type == "Concat" and _axis(concat) == 1:
+        columns = [node for node in beside if node is not None and _stands_up(node, constants)]
+        if len(columns) == len(beside):
+            return [node.input[0] for node in columns]
+    raise ModelRefused("its matrix is not put together from a column for each feature")
 
 
-def _is_unsqueeze(node: NodeProto | None) -> bool:
-    return node is not None and node.op_type == "Unsqueeze"
+def _axis(concat: NodeProto) -> int:
+    return next(int(a.i) for a in concat.attribute if a.name == "axis")
+
+
+def _stands_up(node: NodeProto, constants: Mapping[str, np.ndarray[Any, Any]]) -> bool:
+    """Whether it makes [n, 1] of [n]."""
+    axes = constants.get(node.input[1]) if node.op_type == "Unsqueeze" else None
+    return axes is not None and axes.tolist() == [1]
 
 
 def _string_questions(graph: ModelProto) -> dict[str, tuple[str, ...]]:
@@ -106,18 +116,36 @@ def _string_questions(graph: ModelProto) -> dict[str, tuple[str, ...]]:
         if value.type.tensor_type.elem_type == TensorProto.STRING
     }
     of: dict[str, str | None] = {name: name for name in strings}
-    """Value -> the field that it depends on; None for a constant."""
-    of |= {tensor.name: None for tensor in graph.graph.initializer}
+    """Value -> the field that it depends on; None for one and the same in every row."""
+    of |= {name: None for name, value in _constants(graph).items() if _is_single(value)}
     asked: dict[str, set[str]] = {}
     for node in graph.graph.node:
-        fields = {of.get(name, "") for name in node.input} - {None}
-        if not fields or (len(fields) == 1 and fields <= strings and node.op_type in _ROW_BY_ROW):
+        read = reads(node)
+        fields = {of.get(name, "") for name in read} - {None}
+        if read and node.op_type in _ROW_BY_ROW and len(fields) <= 1 and fields <= strings:
             of |= dict.fromkeys(node.output, next(iter(fields), None))
             continue
-        for name in set(node.input) - strings:
+        for name in read - strings:
             if (field := of.get(name)) is not None:
                 asked.setdefault(field, set()).add(name)
     return {field: tuple(sorted(names)) for field, names in sorted(asked.items())}
+
+
+def _is_single(value: np.ndarray[Any, Any]) -> bool:
+    """Whether it adds no row and no axis to what it is combined with."""
+    return value.size == 1 and value.ndim <= 1
+
+
+def _constants(graph: ModelProto) -> dict[str, np.ndarray[Any, Any]]:
+    found = {tensor.name: to_array(tensor) for tensor in graph.graph.initializer}
+    for node in graph.graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            found[node.output[0]] = np.asarray(
+                to_array(attribute.t)
+                if attribute.type == AttributeProto.TENSOR
+                else get_attribute_value(attribute)
+            )
+    return found
 
 
 def _type(output: Any) -> int:

@@ -1,7 +1,7 @@
 """A compiled model in parts: row features, trees, and the link from their sum to the score.
 
 They are cut out of the file's graph at its one tree ensemble: at the matrix, which it reads, and
-at the total, which it gives. The certificate is measured with the parts, and a faster kernel
+at the total, which it gives. Training and the certificate read the matrix, and a faster kernel
 takes the place of the trees.
 """
 
@@ -21,6 +21,7 @@ from lockstep.contracts import Columns, model_inputs
 from lockstep.errors import ModelRefused
 
 __all__ = [
+    "ENSEMBLE",
     "MATRIX",
     "Matrix",
     "Parts",
@@ -30,12 +31,13 @@ __all__ = [
     "ensemble",
     "features_part",
     "open_part",
+    "reads",
     "trees_part",
 ]
 
 MATRIX = "matrix"
 Shape = list[str | int | None]
-_ENSEMBLE = "TreeEnsemble"
+ENSEMBLE = "TreeEnsemble"
 _CHUNK = 8192
 
 
@@ -110,7 +112,7 @@ def open_part(part: ModelProto) -> Any:
 
 def ensemble(model: ModelProto) -> NodeProto:
     """The one tree ensemble. Raises ModelRefused where there is none, or several."""
-    found: list[NodeProto] = [node for node in model.graph.node if node.op_type == _ENSEMBLE]
+    found: list[NodeProto] = [node for node in model.graph.node if node.op_type == ENSEMBLE]
     if len(found) != 1:
         raise ModelRefused(f"the graph has {len(found)} tree ensembles, not one")
     return found[0]
@@ -126,7 +128,7 @@ def cut(
     for node in reversed(model.graph.node):
         if needed & set(node.output) and not given & set(node.output):
             kept.append(node)
-            needed |= _reads(node)
+            needed |= reads(node)
     part = ModelProto(ir_version=model.ir_version, opset_import=model.opset_import)
     part.graph.name = model.graph.name
     part.graph.node.extend(reversed(kept))
@@ -136,11 +138,11 @@ def cut(
     return part
 
 
-def _reads(node: NodeProto) -> set[str]:
+def reads(node: NodeProto) -> set[str]:
     """What a node reads, in its branches too."""
     names = set(node.input)
     for attribute in node.attribute:
         if attribute.type == AttributeProto.GRAPH:
             for inner in attribute.g.node:
-                names |= _reads(inner)
+                names |= reads(inner)
     return names

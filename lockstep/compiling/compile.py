@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from onnx import ModelProto, StringStringEntryProto
 
 from lockstep.compiled_model import CompiledModel, digest_of, open_model
@@ -20,14 +21,14 @@ from lockstep.compiled_model.manifest import (
     Training,
     encode,
 )
-from lockstep.compiled_model.parts import MATRIX, Matrix
+from lockstep.compiled_model.parts import Matrix, trees_part
 from lockstep.compiled_model.sealing import seal
 from lockstep.compiled_model.session import open_session
 from lockstep.compiling.edges import edge_columns, edge_matrix
 from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, Answers, RowSet, certify
-from lockstep.contracts import Columns, Contract, model_inputs
+from lockstep.contracts import Columns, Contract, EncodedColumns, EncodedStrings, model_inputs
 from lockstep.features.windows import WindowSet
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
@@ -39,6 +40,9 @@ _EDGE_ROWS = 20_000
 _GOLDEN_SEEN = 32
 _GOLDEN_EDGES = 32
 _CHUNK = 8192
+_ENCODED = 1024
+"""Rows of a batch from which on it comes with encoded strings; of the certificate's sizes, those
+of batch do, and those of the stream do not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +102,7 @@ def compile_model(
         row_sets(model, scorer, traced.reader(), forest, booster, validation),
         golden_rows=len(manifest.golden.margin),
         versions=versions,
-        trees=scorer.engine.name,
+        trees=str(scorer.engine),
         answered=answered,
     )
     return Compiled(model, certificate)
@@ -134,11 +138,12 @@ def row_sets(
         native = native_answers(booster, matrix.read(columns))
         fields = {name: columns[name] for name in model.input_names}
         windows = _values(model.windows, columns, len(native[0]))
-        sets.append(RowSet(name, len(native[0]), native, _Scoring(scorer, fields, windows)))
+        answering = _Scoring(scorer, fields, _encoded(fields), windows)
+        sets.append(RowSet(name, len(native[0]), native, answering))
     features = edge_matrix(forest, _EDGE_ROWS)
     native = native_answers(booster, features)
-    answering = _Estimating(scorer, _estimator_session(forest), features)
-    return [*sets, RowSet("edge_features", len(features), native, answering)]
+    estimating = _Estimating(scorer, *trees_part(model), features)
+    return [*sets, RowSet("edge_features", len(features), native, estimating)]
 
 
 def native_answers(booster: Any, matrix: np.ndarray[Any, Any]) -> Answers:
@@ -150,14 +155,16 @@ def native_answers(booster: Any, matrix: np.ndarray[Any, Any]) -> Answers:
 
 @dataclass(frozen=True)
 class _Scoring:
-    """Events, as they are scored."""
+    """Events, as they are scored: with encoded strings in batches as large as batch has them."""
 
     scorer: Scorer
     columns: Columns
+    encoded: EncodedColumns
     windows: np.ndarray[Any, Any]
 
     def __call__(self, rows: slice) -> Answers:
-        part = {name: column[rows] for name, column in self.columns.items()}
+        columns = self.encoded if rows.stop - rows.start >= _ENCODED else self.columns
+        part = {name: column[rows] for name, column in columns.items()}
         return self.scorer.score(part, self.windows[rows])
 
 
@@ -167,23 +174,15 @@ class _Estimating:
 
     scorer: Scorer
     session: Any
+    input: str
     matrix: np.ndarray[Any, Any]
 
     def __call__(self, rows: slice) -> Answers:
         part = self.matrix[rows]
         if isinstance(self.scorer, TreeScorer) and len(part) >= self.scorer.smallest_batch:
             return self.scorer.score_matrix(part)
-        score, margin = self.session.run(["score", "margin"], {MATRIX: part})
+        score, margin = self.session.run(["score", "margin"], {self.input: part})
         return score, margin
-
-
-def _estimator_session(forest: Forest) -> Any:
-    import spox
-
-    matrix = spox.argument(spox.Tensor(np.float32, ("N", forest.features)))
-    margin, score = margin_and_score(matrix, forest)
-    graph = spox.build({MATRIX: matrix}, {"score": score, "margin": margin})
-    return open_session(graph.SerializeToString(deterministic=True))
 
 
 def _golden(
@@ -206,6 +205,15 @@ def _golden(
     score, margin = session.run(["score", "margin"], model_inputs(columns, columns))
     values = _values(windows, columns, len(margin))
     return record_golden({name: columns[name] for name in fields}, values, margin, score)
+
+
+def _encoded(columns: Columns) -> EncodedColumns:
+    return {
+        name: EncodedStrings.encode(pa.array(column, pa.string()))
+        if column.dtype == object
+        else column
+        for name, column in columns.items()
+    }
 
 
 def _values(windows: WindowSet, columns: Columns, rows: int) -> np.ndarray[Any, Any]:

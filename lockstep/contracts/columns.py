@@ -38,7 +38,7 @@ class EncodedStrings:
 
     codes: np.ndarray[Any, np.dtype[np.int32]]
     values: pa.Array
-    """Of strings; null is ""."""
+    """Strings, none of which is null: "" stands for that."""
 
     @classmethod
     def encode(cls, strings: pa.Array) -> EncodedStrings:
@@ -50,6 +50,9 @@ class EncodedStrings:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    def __getitem__(self, rows: slice) -> EncodedStrings:
+        return EncodedStrings(self.codes[rows], self.values)
 
     def objects(self) -> np.ndarray[Any, np.dtype[np.object_]]:
         """The values, without rows: an object array of str."""
@@ -70,8 +73,8 @@ EncodedColumns = Mapping[str, np.ndarray[Any, Any] | EncodedStrings]
 def columns_from_arrow(contract: Contract, batch: pa.RecordBatch | pa.Table) -> dict[str, Any]:
     """The contract's columns of an Arrow batch.
 
-    Raises ContractError naming the column when one is missing, of another type, or null
-    where the contract allows none.
+    Raises ContractError naming the column when one is missing, of another type, null where the
+    contract allows none, or not of UTF-8.
     """
     return {
         field.name: _objects(column) if field.kind == "string" else column
@@ -126,6 +129,11 @@ def _column(field: Field, column: pa.Array, contract: Contract) -> Any:
         row = pc.index(pc.is_null(column), pa.scalar(True)).as_py()
         raise ContractError(f"column {field.name!r} is null in row {row}, but may not be")
     if field.kind == "string":
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            # Parquet files may hold any bytes.
+            raise ContractError(f"column {field.name!r} holds no text: {error}") from None
         return pc.fill_null(column, "") if column.null_count else column
     if field.kind == "number":
         return column.cast(pa.float64()).to_numpy(zero_copy_only=False)

@@ -4,7 +4,7 @@
    kernel can answer exactly, stays with ONNX Runtime.
 2. Make the kernel, or the next one where this host does not allow it.
 3. Compare it with ONNX Runtime, bit for bit: the ensemble alone on its edge rows, in batches of
-   several sizes, and the whole scorer on the golden rows, mixed column by column.
+   several sizes, and the whole scorer on the golden rows, as they are and mixed.
 4. Any difference: ONNX Runtime scores, and the scorer's `engine` says why.
 """
 
@@ -25,7 +25,7 @@ from lockstep.errors import ModelRefused
 from lockstep.scoring.row_features import RowFeatures
 from lockstep.scoring.scorer import Engine, OnnxScorer, Scorer
 from lockstep.scoring.tree_scorer import TreeScorer
-from lockstep.scoring.trees.choice import CANDIDATES, MAKERS, SMALLEST_BATCH
+from lockstep.scoring.trees.choice import CANDIDATES, MAKERS, smallest_batch
 from lockstep.scoring.trees.edge_rows import edge_rows
 from lockstep.scoring.trees.kernel import KernelUnavailable
 from lockstep.scoring.trees.layout import lay_out
@@ -38,8 +38,9 @@ __all__ = ["open_scorer"]
 
 log = logging.getLogger("lockstep.scoring")
 
-_SIZES = (1, 63, 64, 65, 127, 128, 129)
-"""Batches of edge rows, around the 64 rows of a word and the 128 of a block; then all the rest."""
+_SIZES = (1, 63, 64, 65, 127, 128, 129, 4097)
+"""Batches of edge rows: around the 64 rows of a word and the 128 of the compiled kernel's block,
+beyond the 4,096 of NumPy's chunk; then all the rest."""
 _MIXED = 512
 """Golden rows are 64: mixed, they give many more that no caller has sent yet."""
 _SEED = 0
@@ -61,15 +62,19 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
     for name in CANDIDATES[kernel]:
         try:
             made = MAKERS[name](layout)
+            least = smallest_batch(name, len(layout.leaf))
+            scorer = TreeScorer(model, parts, features, layout, made, least, unavailable)
+            edges = edge_rows(trees, len(model.manifest.features))
+            wrong = _wrong(scorer, model, parts, edges)
         except KernelUnavailable as why:
             unavailable = str(why)
             # Whoever asked for it by name is told louder.
             level = logging.INFO if kernel == "auto" else logging.WARNING
             log.log(level, "the %s tree kernel cannot run here: %s", name, why)
             continue
-        scorer = TreeScorer(model, parts, features, layout, made, SMALLEST_BATCH[name], unavailable)
-        edges = edge_rows(trees, len(model.manifest.features))
-        wrong = _wrong(scorer, model, parts, edges)
+        except Exception as error:
+            log.exception("the tree kernel failed")
+            wrong = f"failed: {type(error).__name__}: {error}"
         if wrong is None:
             return scorer
         why_not = f"the {name} kernel {wrong}"
@@ -86,23 +91,20 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
 
 def _wrong(scorer: TreeScorer, model: CompiledModel, parts: Parts, edges: Array) -> str | None:
     """What the kernel does otherwise than ONNX Runtime; None: nothing."""
-    try:
-        (expected,) = parts.trees.run([parts.node.output[0]], {parts.node.input[0]: edges})
-        found = np.concatenate([scorer.totals(edges[rows]) for rows in _batches(len(edges))])
-        differ = _differ(found, expected)
-        if differ:
-            return f"differs on {differ} of {len(edges)} edge rows"
-        columns, windows = _mixed(model)
-        theirs = OnnxScorer(model).score(columns, windows)
-        differ = max(
-            _differ(*pair)
-            for form in (columns, _encoded(columns))
-            for pair in zip(scorer.score(form, windows), theirs, strict=True)
-        )
-    except Exception as error:
-        log.exception("the tree kernel failed")
-        return f"failed: {type(error).__name__}: {error}"
-    return f"differs on {differ} of {_MIXED} mixed golden rows" if differ else None
+    rows = np.resize(edges, (max(len(edges), sum(_SIZES)), edges.shape[1]))
+    (expected,) = parts.trees.run([parts.node.output[0]], {parts.node.input[0]: rows})
+    found = np.concatenate([scorer.totals(rows[part]) for part in _batches(len(rows))])
+    differ = _differ(found, expected)
+    if differ:
+        return f"differs on {differ} of {len(rows)} edge rows"
+    columns, windows = _golden(model)
+    theirs = OnnxScorer(model).score(columns, windows)
+    differ = max(
+        _differ(*pair)
+        for form in (columns, _encoded(columns))
+        for pair in zip(scorer.score_in_parts(form, windows), theirs, strict=True)
+    )
+    return f"differs on {differ} of {len(windows)} golden rows" if differ else None
 
 
 def _batches(rows: int) -> Iterator[slice]:
@@ -113,14 +115,18 @@ def _batches(rows: int) -> Iterator[slice]:
     yield slice(start, rows)
 
 
-def _mixed(model: CompiledModel) -> tuple[Columns, Array]:
-    """Each column drawn from the golden rows by itself, so that the rows are new ones."""
+def _golden(model: CompiledModel) -> tuple[Columns, Array]:
+    """The golden rows, and new ones: each column drawn from the golden rows by itself."""
     draw = np.random.default_rng(_SEED)
     columns, windows = golden_columns(model.manifest), golden_windows(model.manifest)
-    golden = len(windows)
+
+    def rows(columns: int) -> Array:
+        golden = np.repeat(np.arange(len(windows))[:, None], columns, axis=1)
+        return np.concatenate([golden, draw.integers(0, len(windows), (_MIXED, columns))])
+
     return (
-        {name: column[draw.integers(0, golden, _MIXED)] for name, column in columns.items()},
-        np.take_along_axis(windows, draw.integers(0, golden, (_MIXED, windows.shape[1])), 0),
+        {name: column[rows(1)[:, 0]] for name, column in columns.items()},
+        np.take_along_axis(windows, rows(windows.shape[1]), 0),
     )
 
 

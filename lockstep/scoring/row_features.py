@@ -9,7 +9,7 @@ import numpy as np
 
 from lockstep.compiled_model import CompiledModel
 from lockstep.compiled_model.feature_columns import COLUMNS, cut_feature_columns
-from lockstep.contracts import EncodedColumns, EncodedStrings
+from lockstep.contracts import EncodedColumns, EncodedStrings, model_inputs
 from lockstep.scoring.scorer import model_feed
 
 __all__ = ["RowFeatures"]
@@ -38,21 +38,24 @@ class RowFeatures:
 
     def _ask(self, strings: EncodedColumns) -> dict[str, Any]:
         """Answer -> what it is for each row."""
-        values = {
-            field: column.objects() if isinstance(column, EncodedStrings) else column
-            for field, column in strings.items()
+        encoded = {
+            field: column for field, column in strings.items() if isinstance(column, EncodedStrings)
         }
+        if len(encoded) < len(strings):
+            return self._answers(model_inputs(strings, strings))
+        values = {field: column.objects() for field, column in encoded.items()}
         longest = max(map(len, values.values()))
-        padded = {field: _padded(column, longest) for field, column in values.items()}
-        found = dict(zip(self._asked, self._cut.questions.run(self._asked, padded), strict=True))
-        for field, names in self._cut.answers.items():
-            column = strings[field]
-            if isinstance(column, EncodedStrings):
-                found |= {name: found[name][column.codes] for name in names}
-        return found
+        found = self._answers({field: _padded(one, longest) for field, one in values.items()})
+        return {
+            name: found[name][encoded[field].codes]
+            for field, names in self._cut.answers.items()
+            for name in names
+        }
+
+    def _answers(self, strings: dict[str, Any]) -> dict[str, Any]:
+        return dict(zip(self._asked, self._cut.questions.run(self._asked, strings), strict=True))
 
 
-def _padded(strings: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:
-    if len(strings) == length:
-        return strings
-    return np.concatenate([strings, np.full(length - len(strings), "", object)])
+def _padded(values: np.ndarray[Any, Any], length: int) -> np.ndarray[Any, Any]:
+    """Different strings of one field, as many as there are of another."""
+    return np.concatenate([values, np.full(length - len(values), "", object)])

@@ -90,9 +90,16 @@ def model_feed(
 ) -> dict[str, Any]:
     """What the graph of a model reads, by name; or only the part of it that is in `reads`.
 
-    Raises ValueError for windows of another shape.
+    Raises KeyError for a column that is missing, ValueError for columns of different lengths and
+    for windows of another shape: of all that the model reads.
     """
     fields = model.input_names
+    rows = {name: len(columns[name]) for name in fields}
+    if windows is not None and model.window_names:
+        rows["windows"] = len(windows)
+    if len(set(rows.values())) > 1:
+        told = ", ".join(f"{name} {many:,}" for name, many in rows.items())
+        raise ValueError(f"columns have different numbers of rows: {told}")
     feed = model_inputs(columns, fields if reads is None else [f for f in fields if f in reads])
     names = model.window_names
     if names:

@@ -11,6 +11,7 @@ job; it is found again in Spark's own error.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,8 +44,16 @@ BATCH_ROWS = 8192
 """Rows of an Arrow batch: where scoring is at its fastest and memory stays small."""
 VALUES = "window_values"
 """The column of events that come with window values, and of their staged rows."""
-_OUTCOME = pa.schema([pa.field("rows", pa.int64(), nullable=False), pa.field("error", pa.string())])
-_OUTCOME_DDL = "rows long, error string"
+_OUTCOME = pa.schema(
+    [
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("error", pa.string()),
+        pa.field("distrusted", pa.string()),
+    ]
+)
+_OUTCOME_DDL = "rows long, error string, distrusted string"
+
+log = logging.getLogger("lockstep.scoring")
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Assignment:
 def stage_scores(events: DataFrame, assignment: Assignment) -> int:
     """Score `events` and stage every row; returns how many were staged.
 
+    Warns of workers whose tree kernel did not answer as ONNX Runtime does, and does not serve.
     Raises what a task raised: ContractError with the value and its event, Unreachable when the
     warehouse went away. What other tasks have staged stays in the attempt's table.
     """
@@ -74,6 +84,8 @@ def stage_scores(events: DataFrame, assignment: Assignment) -> int:
     for outcome in outcomes:
         if told := marked_in(outcome["error"] or ""):
             raise told
+    for distrusted in {outcome["distrusted"] for outcome in outcomes} - {None}:
+        log.warning("workers evaluate trees with %s", distrusted)
     return sum(outcome["rows"] for outcome in outcomes)
 
 
@@ -88,9 +100,8 @@ def score_batches(
         told = marked(error)
     except LockstepError as error:
         raise TaskFailed(marked(error)) from None
-    yield pa.RecordBatch.from_arrays(
-        [pa.array([rows], pa.int64()), pa.array([told], pa.string())], schema=_OUTCOME
-    )
+    outcome = {"rows": rows, "error": told, "distrusted": _Worker.distrusted()}
+    yield pa.RecordBatch.from_pylist([outcome], schema=_OUTCOME)
 
 
 class TaskFailed(Exception):
@@ -137,6 +148,12 @@ class _Worker:
         if cls._open is None or cls._open.opened_for != wanted:
             cls._open = cls(assignment)
         return cls._open
+
+    @classmethod
+    def distrusted(cls) -> str | None:
+        """What evaluates the trees, and why, where a kernel was found to answer otherwise."""
+        engine = cls._open.scorer.engine if cls._open else None
+        return str(engine) if engine and engine.distrusted else None
 
 
 def score_batch(assignment: Assignment, batch: pa.RecordBatch) -> pa.RecordBatch:

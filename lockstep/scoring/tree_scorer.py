@@ -54,6 +54,12 @@ class TreeScorer:
             feed = model_feed(self._model, columns, windows)
             score, margin = self._model.session.run(["score", "margin"], feed)
             return Scores(score, margin)
+        return self.score_in_parts(columns, windows)
+
+    def score_in_parts(
+        self, columns: EncodedColumns, windows: np.ndarray[Any, Any] | None
+    ) -> Scores:
+        """With the kernel, however few the events are."""
         return self._finish(self._kernel(self._features.read(columns, windows)))
 
     def totals(self, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

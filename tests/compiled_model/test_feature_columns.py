@@ -129,6 +129,37 @@ def test_only_wanted_features_are_computed():
     np.testing.assert_array_equal(found, [EXPECTED[is_monday], EXPECTED[count]])
 
 
+def test_what_a_branch_reads_is_read():
+    """A condition that is always true, whose branch asks of another string."""
+
+    def both(event):
+        other = event[OTHER].unwrap_spox()
+        monday = op.const(np.array("Mon"))
+        (found,) = op.if_(
+            op.const(np.array(True)),
+            then_branch=lambda: [op.equal(other, monday)],
+            else_branch=lambda: [op.equal(other, monday)],
+        )
+        here = op.and_(op.equal(event[DAY].unwrap_spox(), monday), found)
+        return ndx.asarray(op.cast(here, to=np.float32))
+
+    cut = cut_feature_columns(model(both, codes, same_day), [0, 1, 2])
+    assert {field: len(names) for field, names in cut.answers.items()} == {DAY: 2}
+    expected = [[1, 0, 0, 0, 0], EXPECTED[codes], EXPECTED[same_day]]
+    np.testing.assert_array_equal(columns(cut, ROWS), expected)
+
+
+def test_a_constant_that_adds_an_axis_is_asked_row_by_row():
+    def any_of(event):
+        table = op.const(np.array([["Mon"], ["?"]]))
+        hits = op.cast(op.equal(event[DAY].unwrap_spox(), table), to=np.float32)
+        return ndx.asarray(op.reduce_max(hits, op.const([0]), keepdims=0))
+
+    cut = cut_feature_columns(model(any_of, codes), [0, 1])
+    assert {field: len(names) for field, names in cut.answers.items()} == {DAY: 1}
+    np.testing.assert_array_equal(columns(cut, ROWS), [[1, 0, 0, 1, 1], EXPECTED[codes]])
+
+
 def test_a_feature_that_depends_on_the_number_of_rows_is_no_question():
     def rows(event):
         shape = op.shape(event[DAY].unwrap_spox())

@@ -118,6 +118,33 @@ def test_encoded_columns_hold_the_same_and_each_string_once():
             np.testing.assert_array_equal(column, expected[name])
 
 
+@pytest.mark.parametrize("read", [columns_from_arrow, encoded_columns])
+def test_a_string_that_is_no_text(read):
+    end = pa.py_buffer(np.array([0, 2], np.int32))
+    bytes_ = pa.StringArray.from_buffers(1, end, pa.py_buffer(b"\xff\xfe"))
+    with pytest.raises(ContractError, match="column 'tailnum' holds no text: Invalid UTF8"):
+        read(CONTRACT, table(tailnum=bytes_))
+
+
+@pytest.mark.parametrize(
+    "strings",
+    [
+        pa.array(["x", "N1", "N2", "N1"]).slice(1),
+        pa.array(["N1", "N2", "N1"], pa.large_string()),
+        pa.chunked_array([["N1"], [], ["N2", "N1"]]),
+    ],
+    ids=["sliced", "large", "chunked"],
+)
+def test_strings_however_arrow_keeps_them(strings):
+    names = CONTRACT.arrow_schema.names
+    events = pa.concat_tables([table()] * 3)
+    events = events.set_column(names.index("tailnum"), "tailnum", strings)
+    column = encoded_columns(CONTRACT, events)["tailnum"]
+    assert column.values.to_pylist() == ["N1", "N2"]
+    assert column.decoded().tolist() == ["N1", "N2", "N1"]
+    assert column[1:].decoded().tolist() == ["N2", "N1"]
+
+
 def test_an_encoded_column_may_be_absent_and_may_have_no_rows():
     columns = encoded_columns(CONTRACT, table(tailnum=None))
     assert columns["tailnum"].decoded().tolist() == [""]

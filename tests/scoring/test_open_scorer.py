@@ -19,6 +19,7 @@ from lockstep.errors import UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.scoring import Engine, OnnxScorer, Scores, open_scorer
 from lockstep.scoring import opening as opening_module
+from lockstep.scoring import spark as spark_module
 from lockstep.scoring.row_features import RowFeatures
 from lockstep.scoring.spark import Assignment, _Worker
 from lockstep.scoring.trees import choice
@@ -70,6 +71,8 @@ def test_with_windows(kernel):
     assert scorer.engine == Engine(kernel)
     expected = OnnxScorer(model).score(some(rows), windows_of(rows))
     assert same(scorer.score(some(rows), windows_of(rows)), expected)
+    encoded = encoded_columns(departures(), flights()[departures().source].slice(9_000, 700))
+    assert same(scorer.score(encoded, windows_of(rows)), expected)
     with pytest.raises(ValueError, match=r"windows has shape None, not \[n, 8\]"):
         scorer.score(some(rows))
 
@@ -98,7 +101,7 @@ def test_strings_that_are_answered_wrongly_when_encoded_are_noticed(monkeypatch)
     monkeypatch.setattr(RowFeatures, "read", shifted)
     engine = open_scorer(small_compiled().model).engine
     assert engine.distrusted
-    assert re.search(r"differs on \d+ of 512 mixed golden rows", str(engine))
+    assert re.search(r"differs on \d+ of 576 golden rows", str(engine))
 
 
 def test_the_fastest_kernel_is_the_usual_one():
@@ -126,9 +129,27 @@ class _Failing(NumpyKernel):
         raise RuntimeError("out of luck")
 
 
+def _unmade(layout):
+    raise TypeError("another llvmlite")
+
+
+class _LargeBatches(NumpyKernel):
+    """Wrong beyond a chunk of 4,096 rows only."""
+
+    def __call__(self, columns):
+        found = super().__call__(columns)
+        found[4_096:] += 1
+        return found
+
+
 @pytest.mark.parametrize(
     ("broken", "why"),
-    [(_OneBitOff, r"differs on \d+ of \d+ edge rows"), (_Failing, "failed: RuntimeError: out of")],
+    [
+        (_OneBitOff, r"differs on \d+ of \d+ edge rows"),
+        (_LargeBatches, r"differs on 1 of 4674 edge rows"),
+        (_Failing, "failed: RuntimeError: out of"),
+        (_unmade, "failed: TypeError: another llvmlite"),
+    ],
 )
 def test_a_kernel_that_differs_does_not_serve(monkeypatch, caplog, broken, why):
     monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": broken})
@@ -204,6 +225,27 @@ def test_a_spark_worker_opens_its_own():
     worker = _Worker.get(pickle.loads(pickle.dumps(sent)))  # noqa: S301
     assert worker.scorer.engine == Engine("compiled")
     assert _Worker.get(sent) is worker
+
+
+def test_a_spark_task_tells_that_its_kernel_is_distrusted(monkeypatch):
+    monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": _OneBitOff})
+    monkeypatch.setattr(_Worker, "_open", None)
+    compiled = small_compiled().model
+    sent = Assignment(compiled.data, compiled.digest, Attempt.__new__(Attempt), "", "auto")
+    monkeypatch.setattr(spark_module, "_stage", lambda *_: 5 if _Worker.get(sent) else 0)
+    (outcome,) = spark_module.score_batches(sent, [])
+    (told,) = outcome.to_pylist()
+    assert (told["rows"], told["error"]) == (5, None)
+    assert told["distrusted"].startswith("onnxruntime (the compiled kernel differs on ")
+    monkeypatch.setattr(_Worker, "_open", None)
+
+
+def test_a_kernel_serves_from_as_many_rows_on_as_are_worth_it():
+    """Rows times trees: few trees are quick in ONNX Runtime too."""
+    assert [choice.smallest_batch("compiled", trees) for trees in (1, 7, 300, 5_000)] == [
+        *(1_300, 186, 5, 1),
+    ]
+    assert choice.smallest_batch("numpy", 300) == 64
 
 
 def test_edge_rows_arrive_where_they_should():

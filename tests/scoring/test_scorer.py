@@ -11,15 +11,30 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.scoring import OnnxScorer, Scorer, Scores
-from tests.small_model import small_compiled, some, windowed_compiled, windows, windows_of
+from lockstep.contracts import encoded_columns
+from lockstep.scoring import OnnxScorer, Scorer, Scores, open_scorer
+from tests.small_model import (
+    departures,
+    flights,
+    small_compiled,
+    some,
+    windowed_compiled,
+    windows,
+    windows_of,
+)
 
 FIRST, ROWS = 60_000, 9_000
 
 
-@pytest.fixture(scope="module")
-def scorer() -> OnnxScorer:
-    return OnnxScorer(small_compiled().model)
+def departed():
+    return flights()[departures().source]
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "numpy", "compiled"])
+def scorer(request) -> Scorer:
+    found = open_scorer(small_compiled().model, request.param)
+    assert found.engine.name == request.param
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +60,14 @@ def test_shapes_and_types(scorer, whole):
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, ROWS - 1), st.integers(1, 300))
-def test_any_batch(start, size):
-    model = OnnxScorer(small_compiled().model)
-    everything = model.score(some(slice(FIRST, FIRST + ROWS)))
+@given(st.integers(0, ROWS - 1), st.integers(1, 300), st.booleans())
+def test_any_batch(scorer, whole, start, size, encoded):
     rows = slice(start, min(start + size, ROWS))
-    part = model.score(some(slice(FIRST + rows.start, FIRST + rows.stop)))
-    assert same(part, Scores(*(column[rows] for column in everything)))
+    raw = some(slice(FIRST + rows.start, FIRST + rows.stop))
+    if encoded:
+        raw = encoded_columns(departures(), departed().slice(FIRST + start, rows.stop - start))
+    part = scorer.score(raw)
+    assert same(part, Scores(*(column[rows] for column in whole)))
 
 
 def test_any_order(scorer, whole):
@@ -65,10 +81,14 @@ def test_no_events(scorer):
     assert none.score.shape == none.margin.shape == (0,)
 
 
-def test_several_threads_at_once(scorer, whole):
+@pytest.mark.parametrize("encoded", [False, True])
+def test_several_threads_at_once(scorer, whole, encoded):
     def part(start: int) -> bool:
         rows = slice(start, start + 500)
-        found = scorer.score(some(slice(FIRST + rows.start, FIRST + rows.stop)))
+        raw = some(slice(FIRST + rows.start, FIRST + rows.stop))
+        if encoded:
+            raw = encoded_columns(departures(), departed().slice(FIRST + start, 500))
+        found = scorer.score(raw)
         return same(found, Scores(*(column[rows] for column in whole)))
 
     with ThreadPoolExecutor(8) as pool:
@@ -78,8 +98,30 @@ def test_several_threads_at_once(scorer, whole):
 def test_extra_columns_are_no_matter_and_missing_ones_are(scorer, whole):
     raw = some(slice(FIRST, FIRST + ROWS))
     assert same(scorer.score({**raw, "unheard_of": np.zeros(ROWS)}), whole)
-    with pytest.raises(KeyError, match="distance"):
-        scorer.score({name: column for name, column in raw.items() if name != "distance"})
+    for rows in (1, ROWS):
+        less = {name: column[:rows] for name, column in raw.items() if name != "distance"}
+        with pytest.raises(KeyError, match="distance"):
+            scorer.score(less)
+
+
+@pytest.mark.parametrize("name", ["origin", "distance"])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_columns_of_different_lengths(scorer, name, encoded):
+    raw = some(slice(FIRST, FIRST + ROWS))
+    if encoded:
+        raw = encoded_columns(departures(), departed().slice(FIRST, ROWS))
+    for rows in (3, ROWS):
+        part = {each: column[:rows] for each, column in raw.items()}
+        with pytest.raises(ValueError, match=f"different numbers of rows: .*{name} 1"):
+            scorer.score({**part, name: part[name][:1]})
+
+
+@pytest.mark.parametrize("rows", [4, 200, ROWS])
+def test_some_strings_encoded_and_others_not(scorer, whole, rows):
+    raw = some(slice(FIRST, FIRST + rows))
+    encoded = encoded_columns(departures(), departed().slice(FIRST, ROWS))
+    found = scorer.score({**raw, "dest": encoded["dest"][:rows]})
+    assert same(found, Scores(*(column[:rows] for column in whole)))
 
 
 class _Recorder:
@@ -100,10 +142,14 @@ def test_windows_are_fed_by_name_in_the_order_of_the_manifest():
     assert session.feed[windows().names[1]].flags.c_contiguous
 
 
-def test_windows_of_another_shape():
-    scorer = OnnxScorer(windowed_compiled().model)
-    values = windows_of(slice(0, 3))
+@pytest.mark.parametrize("engine", ["onnxruntime", "numpy", "compiled"])
+@pytest.mark.parametrize("rows", [3, 2_000])
+def test_windows_of_another_shape(engine, rows):
+    scorer = open_scorer(windowed_compiled().model, engine)
+    events, values = some(slice(0, rows)), windows_of(slice(0, rows))
     with pytest.raises(ValueError, match=r"windows has shape None, not \[n, 8\]"):
-        scorer.score(some(slice(0, 3)))
-    with pytest.raises(ValueError, match=r"windows has shape \(3, 1\)"):
-        scorer.score(some(slice(0, 3)), values[:, :1])
+        scorer.score(events)
+    with pytest.raises(ValueError, match=rf"windows has shape \({rows}, 1\)"):
+        scorer.score(events, values[:, :1])
+    with pytest.raises(ValueError, match=r"different numbers of rows: .*windows 2$"):
+        scorer.score(events, values[:2])

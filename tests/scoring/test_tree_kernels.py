@@ -17,15 +17,17 @@ from onnx.helper import make_attribute
 from onnx.numpy_helper import from_array
 from sklearn.ensemble import RandomForestRegressor
 
+from lockstep.compiled_model.parts import ENSEMBLE
 from lockstep.compiling.edges import edge_matrix
 from lockstep.compiling.estimator import margin_and_score, read_forest
+from lockstep.scoring.trees import compiled_kernel
 from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor
 from lockstep.scoring.trees.kernel import Kernel
 from lockstep.scoring.trees.layout import Layout, lay_out
 from lockstep.scoring.trees.llvm_code import write_code
 from lockstep.scoring.trees.numpy_kernel import NumpyKernel
 from lockstep.scoring.trees.reference import reference
-from lockstep.scoring.trees.tables import OPERATOR, NotForKernels, read_trees
+from lockstep.scoring.trees.tables import NotForKernels, read_trees
 from tests.scoring.tree_cases import LEQ, LT, Case, Drawn, cases
 
 KERNELS: dict[str, Callable[[Layout], Kernel]] = {
@@ -149,6 +151,39 @@ def test_a_forked_process_has_it_too(make):
     assert os.waitpid(child, 0)[1] == 0
 
 
+def test_a_process_that_is_forked_while_another_thread_compiles(monkeypatch):
+    drawn = Drawn(Case(13, 20, 6))
+    layout, matrix = lay_out(read_trees(drawn.node), 4), drawn.rows(500)
+    expected = drawn.runtime()(matrix)
+    with compiled_kernel._Compiling.lock:
+        child = os.fork()
+        if child == 0:
+            found = CompiledKernel(layout)(layout.columns_of(matrix))
+            os._exit(0 if same(found, expected) else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@kernels
+@pytest.mark.parametrize("targets", [12, 40])
+def test_many_classes(make, targets):
+    drawn = Drawn(Case(21, 3 * targets, 4, targets=targets))
+    matrix = drawn.rows(300)
+    native = drawn.booster().inplace_predict(matrix, predict_type="margin", missing=np.nan)
+    assert same(kernel(make, drawn)(matrix), native.reshape(len(matrix), targets))
+
+
+@kernels
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.booleans())
+def test_leaves_as_small_as_floats_get(make, seed, trees, average):
+    """Sums that vanish when they are divided, and zeros of both signs."""
+    drawn = Drawn(Case(seed, trees, 3, average=average, small=True))
+    matrix = drawn.rows(64)
+    expected = drawn.runtime()(matrix)
+    assert same(reference(read_trees(drawn.node), matrix), expected)
+    assert same(kernel(make, drawn)(matrix), expected)
+
+
 @pytest.mark.parametrize(
     ("triple", "cpu"),
     [("aarch64-unknown-linux-gnu", "generic"), ("arm64-apple-macosx13", "apple-m1")],
@@ -218,7 +253,7 @@ def test_boosters_as_they_are_trained(make, parameters):
     forest = read_forest(booster)
     matrix = spox.argument(spox.Tensor(np.float32, ("N", forest.features)))
     graph = spox.build({"matrix": matrix}, {"margin": margin_and_score(matrix, forest)[0]})
-    (node,) = (node for node in graph.graph.node if node.op_type == OPERATOR)
+    (node,) = (node for node in graph.graph.node if node.op_type == ENSEMBLE)
     layout = lay_out(read_trees(node), forest.features)
     evaluate = make(layout)
     tested = np.concatenate([rows, edge_matrix(forest, 2_000)])

@@ -27,6 +27,7 @@ SPECIAL = np.array(
     [0.0, -0.0, 1e-45, -1e-45, 1.1754944e-38, 3.4028235e38, -3.4028235e38, 1.0, 16777217.0],
     np.float32,
 )
+SMALL = np.array([0.0, -0.0, 1e-45, -1e-45, 3e-45, -1.1754944e-38], np.float32)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Case:
     average: bool = False
     infinite: bool = False
     """Whether infinity is a threshold."""
+    small: bool = False
+    """Whether leaves are zeros and denormals."""
 
 
 cases = st.builds(
@@ -79,6 +82,8 @@ class Drawn:
     def _tree(self, level: int) -> Any:
         """A leaf's value, or (feature, threshold, mode, missing left, left, right)."""
         if level == self.case.depth or (level and self._draw.random() < self.case.stop):
+            if self.case.small:
+                return self._draw.choice(SMALL)
             return np.float32(self._draw.normal() * 10.0 ** self._draw.integers(-3, 4))
         return (
             int(self._draw.integers(self.case.features)),

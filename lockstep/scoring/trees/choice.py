@@ -1,7 +1,8 @@
 """Which kernel evaluates the trees, and from how many rows on. The one place that decides it.
 
-Measured with `python -m benchmarks.scorer`, see benchmarks/README.md: below these batch sizes
-the whole graph in ONNX Runtime is quicker than the way through three parts.
+Measured with `python -m benchmarks.kernel_border`, see benchmarks/README.md: in smaller batches the
+whole graph in ONNX Runtime is quicker than the way through parts, each of which takes its time
+however few the rows are. What ONNX Runtime takes grows with rows and trees; so does the border.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from lockstep.scoring.trees.numpy_kernel import NumpyKernel
 if TYPE_CHECKING:
     from lockstep.settings import TreeKernel
 
-__all__ = ["CANDIDATES", "MAKERS", "SMALLEST_BATCH"]
+__all__ = ["CANDIDATES", "MAKERS", "smallest_batch"]
 
 CANDIDATES: Mapping[TreeKernel, tuple[str, ...]] = {
     "auto": ("compiled", "numpy"),
@@ -26,7 +27,13 @@ CANDIDATES: Mapping[TreeKernel, tuple[str, ...]] = {
 }
 """What is tried, in this order, for each value of LOCKSTEP_TREE_KERNEL."""
 
-SMALLEST_BATCH: Mapping[str, int] = {"compiled": 4, "numpy": 64}
+_LEAST: Mapping[str, int] = {"compiled": 1_300, "numpy": 19_200}
+"""Rows times trees from which on a kernel is quicker."""
+
+
+def smallest_batch(name: str, trees: int) -> int:
+    """From how many rows on the kernel `name` evaluates so many trees."""
+    return -(-_LEAST[name] // trees)
 
 
 def _compiled(layout: Layout) -> Kernel:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import threading
 from functools import cache
 from typing import Any, NamedTuple
@@ -27,7 +28,18 @@ from lockstep.scoring.trees.tables import Array
 
 __all__ = ["CompiledKernel", "Processor", "this_processor"]
 
-_compiling = threading.Lock()
+
+class _Compiling:
+    """One thread at a time. A fork copies the lock even while some other thread holds it."""
+
+    lock = threading.Lock()
+
+    @classmethod
+    def renew(cls) -> None:
+        cls.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_Compiling.renew)
 
 
 class Processor(NamedTuple):
@@ -58,7 +70,7 @@ class CompiledKernel:
     def __init__(self, layout: Layout, processor: Processor | None = None) -> None:
         _require_executable_memory()
         try:
-            with _compiling:
+            with _Compiling.lock:
                 self._code = _compile(layout.depth, processor or this_processor())
         except RuntimeError as error:  # the one that LLVM's errors come as
             raise KernelUnavailable(f"LLVM does not compile it here: {error}") from None
@@ -86,6 +98,7 @@ class CompiledKernel:
         self._code.run(program, given, rows, memory.ctypes.data, out.ctypes.data)
         if self._layout.divisor != 1:
             out /= np.float32(self._layout.divisor)
+            out += np.float32(0)  # ONNX Runtime adds a base of 0 last: -0 becomes 0
         return out
 
 

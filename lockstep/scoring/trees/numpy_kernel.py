@@ -62,6 +62,7 @@ class NumpyKernel:
             np.setbufsize(former)
         if layout.divisor != 1:
             totals /= np.float32(layout.divisor)
+            totals += np.float32(0)  # ONNX Runtime adds a base of 0 last: -0 becomes 0
         return np.ascontiguousarray(totals.T)
 
     def _add(self, columns: Array, totals: Array, scratch: _Scratch) -> None:

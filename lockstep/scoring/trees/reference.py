@@ -21,4 +21,5 @@ def reference(trees: Trees, matrix: Array) -> Array:
                 left = trees.missing_left[at] if np.isnan(value) else left
                 at = trees.left[at] if left else trees.right[at]
             total[trees.leaf_target[~at]] += trees.leaf[~at]
-    return totals / np.float32(trees.divisor)
+    # ONNX Runtime adds a base of 0 last, which tells where a tiny sum was divided: -0 becomes 0.
+    return totals / np.float32(trees.divisor) + np.float32(0)

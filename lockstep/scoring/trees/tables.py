@@ -15,9 +15,8 @@ from onnx import NodeProto
 from onnx.helper import get_attribute_value
 from onnx.numpy_helper import to_array
 
-__all__ = ["OPERATOR", "Array", "NotForKernels", "Trees", "read_trees"]
+__all__ = ["Array", "NotForKernels", "Trees", "read_trees"]
 
-OPERATOR = "TreeEnsemble"
 Array = np.ndarray[Any, Any]
 # The operator's own numbers, as ai.onnx.ml 5 defines them.
 _AVERAGE, _SUM = 0, 1
