@@ -92,13 +92,14 @@ def encoded_columns(contract: Contract, batch: pa.RecordBatch | pa.Table) -> dic
 
 def model_inputs(columns: EncodedColumns, names: Iterable[str]) -> dict[str, Any]:
     """The columns a graph reads, as it types them: numbers rounded once to float32."""
-    return {name: _input(columns[name]) for name in names}
-
-
-def _input(column: np.ndarray[Any, Any] | EncodedStrings) -> Any:
-    if isinstance(column, EncodedStrings):
-        return column.decoded()
-    return column.astype(np.float32) if column.dtype == np.float64 else column
+    found: dict[str, Any] = {}
+    for name in names:
+        column = columns[name]
+        if isinstance(column, EncodedStrings):
+            found[name] = column.decoded()
+        else:
+            found[name] = column.astype(np.float32) if column.dtype == np.float64 else column
+    return found
 
 
 def _read(contract: Contract, batch: pa.RecordBatch | pa.Table) -> Iterator[tuple[Field, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -94,12 +94,11 @@ def model_feed(
     for windows of another shape: of all that the model reads.
     """
     fields = model.input_names
-    rows = {name: len(columns[name]) for name in fields}
+    lengths = set(map(len, map(columns.__getitem__, fields)))
     if windows is not None and model.window_names:
-        rows["windows"] = len(windows)
-    if len(set(rows.values())) > 1:
-        told = ", ".join(f"{name} {many:,}" for name, many in rows.items())
-        raise ValueError(f"columns have different numbers of rows: {told}")
+        lengths.add(len(windows))
+    if len(lengths) > 1:
+        raise ValueError(_unequal(columns, fields, windows))
     feed = model_inputs(columns, fields if reads is None else [f for f in fields if f in reads])
     names = model.window_names
     if names:
@@ -110,6 +109,16 @@ def model_feed(
             if reads is None or name in reads:
                 feed[name] = np.ascontiguousarray(windows[:, position], np.float32)
     return feed
+
+
+def _unequal(
+    columns: EncodedColumns, fields: Sequence[str], windows: np.ndarray[Any, Any] | None
+) -> str:
+    rows = {name: len(columns[name]) for name in fields}
+    if windows is not None:
+        rows["windows"] = len(windows)
+    told = ", ".join(f"{name} {many:,}" for name, many in rows.items())
+    return f"columns have different numbers of rows: {told}"
 
 
 def warm_up(scorer: Scorer, model: CompiledModel) -> None:
