@@ -24,8 +24,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -36,6 +34,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.report import Report, arguments
+from lockstep.local.loopback import http_missing
 from lockstep.local.topics import create_topics, topics_of
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model
@@ -172,19 +171,15 @@ def worker(command: list[str], kernel: str) -> Iterator[subprocess.Popen[bytes]]
     )
     try:
         if lockstep:
-            until(lambda: process.poll() is not None or ready(port), "the worker is ready")
+            page = f"http://127.0.0.1:{port}/ready"
+            until(
+                lambda: process.poll() is not None or http_missing(page) is None,
+                "the worker is ready",
+            )
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-
-
-def ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def fresh_name() -> str:

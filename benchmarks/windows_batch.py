@@ -33,7 +33,7 @@ import pyarrow.compute as pc
 
 from benchmarks.report import Report, arguments
 from lockstep.contracts import Contract
-from lockstep.features.windows import WindowSet, WindowSpec
+from lockstep.features.windows import VALUES, WindowSet, WindowSpec
 from lockstep.lake import days, read_partition, write_partition
 from lockstep.local.home import Home
 from lockstep.local.java import find_java
@@ -41,7 +41,7 @@ from lockstep.progress import Silent
 from lockstep.scoring.history import windowed_events
 from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
-from lockstep.training.history import VALUES, read_windowed
+from lockstep.training.history import read_windowed
 from lockstep.training.train import make_plan
 
 USE_CASE = "flight_delay"

@@ -23,9 +23,9 @@ from lockstep.audit.stored import Stored
 from lockstep.audit.verdict import Recomputed
 from lockstep.contracts import Contract
 from lockstep.errors import LakeError, marked_in
-from lockstep.features.batch import VALUES, with_windows
+from lockstep.features.batch import with_windows
 from lockstep.features.batch_values import first_copies, micros_of
-from lockstep.features.windows import WindowSet
+from lockstep.features.windows import VALUES, WindowSet
 from lockstep.lake import partition_files, state_files
 from lockstep.scoring.history import read_events, read_state
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lockstep.errors import Unreachable, UsageError
+from lockstep.features.windows import VALUES
 from lockstep.settings import Settings
 from lockstep.warehouse.audits import stream_rows
 from lockstep.warehouse.connect import connect, conninfo, where
@@ -97,7 +98,7 @@ def read_stored(settings: Settings, use_case: str, topic: str, day: date) -> Sto
     return Stored(
         ids=table["event_id"].combine_chunks(),
         times=table["event_time"].combine_chunks().cast(pa.timestamp("us", "UTC")),
-        values=table["window_values"].combine_chunks(),
+        values=table[VALUES].combine_chunks(),
         digest=digests,
         incomplete=table["incomplete"].to_numpy(),
         cut=pc.fill_null(cuts.indices, -1).to_numpy(),

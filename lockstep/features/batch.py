@@ -33,14 +33,13 @@ from lockstep.features.batch_values import (
     value_columns,
     window_value,
 )
-from lockstep.features.windows import WindowSet, WindowSpec
+from lockstep.features.windows import VALUES, WindowSet, WindowSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
-__all__ = ["VALUES", "with_windows"]
+__all__ = ["with_windows"]
 
-VALUES = "window_values"
 _EVENT_ID, _EVENT_TIME = "_event_id", "_event_time"
 
 

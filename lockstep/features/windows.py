@@ -34,6 +34,7 @@ from lockstep.contracts import Contract
 
 __all__ = [
     "NO_WINDOWS",
+    "VALUES",
     "Aggregate",
     "Condition",
     "Operator",
@@ -47,6 +48,8 @@ __all__ = [
 Aggregate = Literal["count", "sum", "mean", "min", "max", "last"]
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "is null", "is not null"]
 
+VALUES = "window_values"
+"""The column of events that come with their window values: a list of floats a row."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 from lockstep.compiled_model import open_model
 from lockstep.contracts import Validator, encoded_columns
 from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
+from lockstep.features.windows import VALUES
 from lockstep.scoring.opening import open_scorer
 from lockstep.warehouse.staging import Attempt, stage
 
@@ -42,8 +43,6 @@ __all__ = [
 
 BATCH_ROWS = 8192
 """Rows of an Arrow batch: where scoring is at its fastest and memory stays small."""
-VALUES = "window_values"
-"""The column of events that come with window values, and of their staged rows."""
 _OUTCOME = pa.schema(
     [
         pa.field("rows", pa.int64(), nullable=False),

@@ -17,14 +17,13 @@ import pyarrow.compute as pc
 
 from lockstep.contracts import Columns, Contract, Validator, columns_from_arrow
 from lockstep.features.online import OnlineWindows
-from lockstep.features.windows import WindowSet, epoch_micros
+from lockstep.features.windows import VALUES, WindowSet, epoch_micros
 from lockstep.lake import read_partition, state_days, state_files
 from lockstep.progress import Progress
 from lockstep.settings import Settings
 
 __all__ = ["read_windowed", "windowed_columns"]
 
-VALUES = "window_values"
 _READERS = 2
 
 

@@ -16,8 +16,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,6 +23,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer
 
+from lockstep.local.loopback import http_missing
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from models.flight_delay.airflow_api import Airflow
@@ -232,7 +231,7 @@ def worker(topic: str) -> Any:
         )
     try:
         deadline = time.monotonic() + WORKER_READY_LIMIT_S
-        while not ready(port):
+        while http_missing(f"http://127.0.0.1:{port}/ready"):
             if process.poll() is not None or time.monotonic() > deadline:
                 sys.exit(f"the worker did not get ready; its log: {log}\n{log.read_text()[-2000:]}")
             time.sleep(0.1)
@@ -241,14 +240,6 @@ def worker(topic: str) -> Any:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-
-
-def ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def fresh_topic(settings: Settings, pipeline: Pipeline) -> str:
