@@ -166,6 +166,17 @@ def test_a_kernel_that_differs_does_not_serve(monkeypatch, caplog, broken, why):
     assert same(scorer.score(rows), OnnxScorer(model).score(rows))
 
 
+def test_a_model_that_cannot_be_cut_is_scored_all_the_same(monkeypatch, caplog):
+    def failing(*_):
+        raise ValueError("what nobody expected")
+
+    monkeypatch.setattr(opening_module, "lay_out", failing)
+    engine = open_scorer(small_compiled().model).engine
+    why = "the cut failed: ValueError: what nobody expected"
+    assert engine == Engine("onnxruntime", why, distrusted=True)
+    assert "could not be cut: ONNX Runtime evaluates it" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("asked", "level"), [("auto", logging.INFO), ("compiled", logging.WARNING)]
 )

@@ -123,8 +123,8 @@ def wrong_kernel() -> None:
     """The compiled kernel gets the last bit of a batch's last sum wrong."""
     call = CompiledKernel.__call__
 
-    def wrong(self: CompiledKernel, matrix: Any) -> Any:
-        totals = call(self, matrix)
+    def wrong(self: CompiledKernel, columns: Any) -> Any:
+        totals = call(self, columns)
         totals[-1:].view("int32")[...] ^= 1
         return totals
 
@@ -134,7 +134,7 @@ def wrong_kernel() -> None:
 def trusted_kernel() -> None:
     """The same, and nobody compares it with ONNX Runtime when the model is opened."""
     wrong_kernel()
-    opening._wrong = lambda *_: None  # type: ignore[assignment]
+    opening.what_differs = lambda *_: None  # type: ignore[assignment]
 
 
 def no_cut() -> None:
