@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -15,12 +16,26 @@ from lockstep.warehouse.connect import connect
 from lockstep.warehouse.partitions import ensure_stream_day
 from tests.batch_house import BatchHouse
 
+WRONG_KERNEL = """
+from lockstep.scoring.trees.compiled_kernel import CompiledKernel
+right = CompiledKernel.__call__
+def wrong(self, columns):
+    totals = right(self, columns)
+    totals[-1:].view("int32")[...] ^= 1
+    return totals
+CompiledKernel.__call__ = wrong
+"""
 
-def lockstep(house: BatchHouse, *words: str) -> subprocess.CompletedProcess[str]:
+
+def lockstep(
+    house: BatchHouse, *words: str, first_on_path: str = ""
+) -> subprocess.CompletedProcess[str]:
+    environment = house.environment()
+    path = os.pathsep.join(filter(None, [first_on_path, environment.get("PYTHONPATH")]))
     return subprocess.run(
         [sys.executable, "-c", "from lockstep.cli import main; main()", *words],
         cwd=house.root,
-        env=house.environment(),
+        env=environment | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=300,
@@ -57,6 +72,17 @@ def test_score_publishes_a_day_and_says_so_the_second_time(batch_house: BatchHou
     facts = json.loads(second.stdout)
     assert (facts["how"], facts["rows"]) == ("unchanged", table.num_rows)
     assert facts["partition"] == str(batch_house.day)
+    assert len(batch_house.seen()) == table.num_rows
+
+
+def test_a_kernel_that_differs_in_the_workers_is_told(batch_house: BatchHouse, tmp_path) -> None:
+    """One bit of one sum is wrong in every Python process of the job: ONNX Runtime scores."""
+    (tmp_path / "sitecustomize.py").write_text(WRONG_KERNEL)
+    table = batch_house.write_flights()
+    words = ("score", batch_house.use_case, "--partition", str(batch_house.day))
+    done = lockstep(batch_house, *words, first_on_path=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "workers evaluate trees with onnxruntime (the compiled kernel differs" in done.stderr
     assert len(batch_house.seen()) == table.num_rows
 
 
