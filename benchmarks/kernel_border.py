@@ -11,9 +11,10 @@ trees_T_batch_N  raw columns to scores of a model of T trees in batches of N: th
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from benchmarks.report import Report, arguments
-from benchmarks.scorer import KERNELS, QUICK_TRAINED, Run, measured, prepare
+from benchmarks.scorer import KERNELS, QUICK_TRAINED, Run, measured, prepare, some
 from lockstep.compiled_model import CompiledModel
 from lockstep.contracts import Columns, columns_from_arrow
 from lockstep.scoring import OnnxScorer, open_scorer
@@ -46,10 +47,7 @@ def main() -> None:
 
 def make_subjects(model: CompiledModel, columns: Columns) -> dict[str, Run]:
     """Subject -> what answers a slice of the rows."""
-
-    def part(rows: slice) -> Columns:
-        return {name: column[rows] for name, column in columns.items()}
-
+    part = partial(some, columns)
     reference = OnnxScorer(model)
     subjects: dict[str, Run] = {"onnxruntime": lambda rows: reference.score(part(rows))}
     for kernel in KERNELS:

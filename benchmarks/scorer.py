@@ -28,7 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +158,7 @@ def make_subjects(
     columns_of_rows = cache(lambda start, stop: layout.columns_of(matrix[start:stop]))
     row_features = RowFeatures(model, layout.reads.tolist())
 
-    def part(rows: slice) -> Columns:
-        return {name: column[rows] for name, column in columns.items()}
+    part = partial(some, columns)
 
     def native(rows: slice) -> Any:
         return booster.inplace_predict(matrix[rows], missing=np.nan)
@@ -194,6 +193,10 @@ def make_subjects(
         ("features", "by_row", None): lambda r: features.read(part(r)),
         ("features", "by_column", "by_row"): lambda r: row_features.read(part(r), None),
     }
+
+
+def some(columns: Columns, rows: slice) -> Columns:
+    return {name: column[rows] for name, column in columns.items()}
 
 
 def make_tasks(compiled: Compiled, events: pa.Table) -> dict[tuple[str, str, str | None], Run]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from onnx import ModelProto, StringStringEntryProto
 
 from lockstep.compiled_model import CompiledModel, digest_of, open_model
@@ -28,7 +27,7 @@ from lockstep.compiling.edges import edge_columns, edge_matrix
 from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, Answers, RowSet, certify
-from lockstep.contracts import Columns, Contract, EncodedColumns, EncodedStrings, model_inputs
+from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
 from lockstep.features.windows import WindowSet
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
@@ -138,7 +137,7 @@ def row_sets(
         native = native_answers(booster, matrix.read(columns))
         fields = {name: columns[name] for name in model.input_names}
         windows = _values(model.windows, columns, len(native[0]))
-        answering = _Scoring(scorer, fields, _encoded(fields), windows)
+        answering = _Scoring(scorer, fields, encode_strings(fields), windows)
         sets.append(RowSet(name, len(native[0]), native, answering))
     features = edge_matrix(forest, _EDGE_ROWS)
     native = native_answers(booster, features)
@@ -205,15 +204,6 @@ def _golden(
     score, margin = session.run(["score", "margin"], model_inputs(columns, columns))
     values = _values(windows, columns, len(margin))
     return record_golden({name: columns[name] for name in fields}, values, margin, score)
-
-
-def _encoded(columns: Columns) -> EncodedColumns:
-    return {
-        name: EncodedStrings.encode(pa.array(column, pa.string()))
-        if column.dtype == object
-        else column
-        for name, column in columns.items()
-    }
 
 
 def _values(windows: WindowSet, columns: Columns, rows: int) -> np.ndarray[Any, Any]:

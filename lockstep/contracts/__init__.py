@@ -5,8 +5,10 @@ from lockstep.contracts.columns import (
     EncodedColumns,
     EncodedStrings,
     columns_from_arrow,
+    encode_strings,
     encoded_columns,
     model_inputs,
+    require_text,
 )
 from lockstep.contracts.contract import Contract, Field, Kind
 from lockstep.contracts.decoding import Decoded, EventDecoder
@@ -24,7 +26,9 @@ __all__ = [
     "Kind",
     "Validator",
     "columns_from_arrow",
+    "encode_strings",
     "encoded_columns",
     "model_inputs",
+    "require_text",
     "to_json",
 ]

@@ -25,8 +25,10 @@ __all__ = [
     "EncodedColumns",
     "EncodedStrings",
     "columns_from_arrow",
+    "encode_strings",
     "encoded_columns",
     "model_inputs",
+    "require_text",
 ]
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
@@ -40,14 +42,6 @@ class EncodedStrings:
     values: pa.Array
     """Strings, none of which is null: "" stands for that."""
 
-    @classmethod
-    def encode(cls, strings: pa.Array) -> EncodedStrings:
-        """Of an Arrow array without nulls."""
-        found = strings.dictionary_encode()
-        # Arrow's to_numpy would import pandas, which takes 20 MB; a worker has no use for it.
-        codes: Any = np.from_dlpack(found.indices)
-        return cls(codes, found.dictionary)
-
     def __len__(self) -> int:
         return len(self.codes)
 
@@ -56,6 +50,7 @@ class EncodedStrings:
 
     def objects(self) -> np.ndarray[Any, np.dtype[np.object_]]:
         """The values, without rows: an object array of str."""
+        # Arrow's to_numpy would import pandas, which takes 20 MB; a worker has no use for it.
         found = np.empty(len(self.values), object)
         found[:] = self.values.to_pylist()
         return found
@@ -85,8 +80,20 @@ def columns_from_arrow(contract: Contract, batch: pa.RecordBatch | pa.Table) -> 
 def encoded_columns(contract: Contract, batch: pa.RecordBatch | pa.Table) -> dict[str, Any]:
     """The same, with EncodedStrings for strings."""
     return {
-        field.name: EncodedStrings.encode(column) if field.kind == "string" else column
+        field.name: _encoded(column) if field.kind == "string" else column
         for field, column in _read(contract, batch)
+    }
+
+
+def encode_strings(columns: Columns) -> dict[str, Any]:
+    """What `encoded_columns` makes of the same events, for who has them as objects.
+
+    Without Arrow's own encoding, which would import pandas and open a pool of memory: a worker,
+    which checks its kernel on both forms, has no other use for them.
+    """
+    return {
+        name: _dictionary(column) if column.dtype == object else column
+        for name, column in columns.items()
     }
 
 
@@ -100,6 +107,14 @@ def model_inputs(columns: EncodedColumns, names: Iterable[str]) -> dict[str, Any
         else:
             found[name] = column.astype(np.float32) if column.dtype == np.float64 else column
     return found
+
+
+def require_text(name: str, strings: pa.Array | pa.ChunkedArray) -> None:
+    """Raises ContractError for bytes that are not UTF-8: a Parquet file may hold any."""
+    try:
+        strings.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise ContractError(f"column {name!r} holds no text: {error}") from None
 
 
 def _read(contract: Contract, batch: pa.RecordBatch | pa.Table) -> Iterator[tuple[Field, Any]]:
@@ -130,11 +145,7 @@ def _column(field: Field, column: pa.Array, contract: Contract) -> Any:
         row = pc.index(pc.is_null(column), pa.scalar(True)).as_py()
         raise ContractError(f"column {field.name!r} is null in row {row}, but may not be")
     if field.kind == "string":
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid as error:
-            # Parquet files may hold any bytes.
-            raise ContractError(f"column {field.name!r} holds no text: {error}") from None
+        require_text(field.name, column)
         return pc.fill_null(column, "") if column.null_count else column
     if field.kind == "number":
         return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
@@ -155,3 +166,17 @@ def _fits(found: pa.DataType, field: Field) -> bool:
 
 def _objects(column: pa.Array) -> Any:
     return column.to_numpy(zero_copy_only=False)
+
+
+def _encoded(column: pa.Array) -> EncodedStrings:
+    found = column.dictionary_encode()
+    return EncodedStrings(found.indices.to_numpy(), found.dictionary)
+
+
+def _dictionary(strings: np.ndarray[Any, Any]) -> EncodedStrings:
+    values, codes = np.unique(strings, return_inverse=True)
+    encoded = [value.encode() for value in values]
+    ends = pa.py_buffer(np.cumsum([0, *map(len, encoded)], dtype=np.int32))
+    text = pa.py_buffer(b"".join(encoded))
+    found = pa.StringArray.from_buffers(len(encoded), ends, text)
+    return EncodedStrings(codes.astype(np.int32), found)

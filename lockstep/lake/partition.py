@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from lockstep.contracts import Contract, columns_from_arrow
+from lockstep.contracts import Contract, columns_from_arrow, require_text
 from lockstep.errors import ContractError, LakeError
 from lockstep.lake.layout import batch_path, open_lake, partition_files
 
@@ -154,6 +154,9 @@ def _read(
         columns_from_arrow(contract, file.schema_arrow.empty_table())
         present = [name for name in schema.names if name in file.schema_arrow.names]
         table = file.read(columns=present)
+        for field in contract.fields:
+            if field.kind == "string" and field.name in present:
+                require_text(field.name, table.column(field.name))
         arrays = [
             pa.nulls(table.num_rows, schema.field(name).type)
             if name not in present

@@ -16,7 +16,7 @@ from lockstep.compiled_model import CompiledModel
 from lockstep.compiled_model.parts import cut_at_trees
 from lockstep.errors import ModelRefused
 from lockstep.scoring.row_features import RowFeatures
-from lockstep.scoring.scorer import Engine, OnnxScorer, Scorer
+from lockstep.scoring.scorer import DISTRUSTED_NEXT, Engine, OnnxScorer, Scorer
 from lockstep.scoring.self_check import what_differs
 from lockstep.scoring.tree_scorer import TreeScorer
 from lockstep.scoring.trees.choice import CANDIDATES, MAKERS, smallest_batch
@@ -46,7 +46,10 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
         return OnnxScorer(model, Engine("onnxruntime", str(why)))
     except Exception as error:
         # What makes scoring faster never keeps anybody from scoring.
-        log.exception("model %s could not be cut: ONNX Runtime evaluates it", model.digest[:12])
+        log.exception(
+            "model %s could not be cut: ONNX Runtime evaluates it. %s",
+            *(model.digest[:12], DISTRUSTED_NEXT),
+        )
         failed = f"the cut failed: {type(error).__name__}: {error}"
         return OnnxScorer(model, Engine("onnxruntime", failed, distrusted=True))
     unavailable = None
@@ -69,11 +72,8 @@ def open_scorer(model: CompiledModel, kernel: TreeKernel = "auto") -> Scorer:
             return scorer
         why_not = f"the {name} kernel {wrong}"
         log.warning(
-            "model %s: ONNX Runtime evaluates the trees, because %s. Scores are the same, and take"
-            " longer. next: set LOCKSTEP_TREE_KERNEL to another kernel, or to onnxruntime to have"
-            " none tried",
-            model.digest[:12],
-            why_not,
+            "model %s: ONNX Runtime evaluates the trees, because %s. %s",
+            *(model.digest[:12], why_not, DISTRUSTED_NEXT),
         )
         return OnnxScorer(model, Engine("onnxruntime", why_not, distrusted=True))
     return OnnxScorer(model, Engine("onnxruntime", unavailable))

@@ -11,7 +11,15 @@ from lockstep.compiled_model import CompiledModel
 from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.contracts import EncodedColumns, model_inputs
 
-__all__ = ["Engine", "OnnxScorer", "Scorer", "Scores", "model_feed", "warm_up"]
+__all__ = [
+    "DISTRUSTED_NEXT",
+    "Engine",
+    "OnnxScorer",
+    "Scorer",
+    "Scores",
+    "model_feed",
+    "warm_up",
+]
 
 _WARM_ROWS = (1, 64, 2048)
 
@@ -39,6 +47,11 @@ class Engine(NamedTuple):
         return f"{self.name} ({self.why})" if self.why else self.name
 
 
+DISTRUSTED_NEXT = (
+    "Scores are the same, and take longer. next: set LOCKSTEP_TREE_KERNEL to another kernel, or to"
+    " onnxruntime to have none tried"
+)
+"""What to tell people of an engine that is distrusted."""
 _REFERENCE = Engine("onnxruntime")
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 
 from lockstep.compiled_model import CompiledModel
 from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.compiled_model.parts import Parts
-from lockstep.contracts import Columns, EncodedColumns, EncodedStrings
+from lockstep.contracts import Columns, encode_strings
 from lockstep.scoring.scorer import OnnxScorer
 from lockstep.scoring.tree_scorer import TreeScorer
 from lockstep.scoring.trees.edge_rows import edge_rows
@@ -46,7 +45,7 @@ def what_differs(
     theirs = OnnxScorer(model).score(columns, windows)
     differ = max(
         _differ(*pair)
-        for form in (columns, _encoded(columns))
+        for form in (columns, encode_strings(columns))
         for pair in zip(scorer.score_in_parts(form, windows), theirs, strict=True)
     )
     return f"differs on {differ} of {len(windows)} golden rows" if differ else None
@@ -72,25 +71,6 @@ def _golden(model: CompiledModel) -> tuple[Columns, Array]:
     return (
         {name: column[rows(1)[:, 0]] for name, column in columns.items()},
         np.take_along_axis(windows, rows(windows.shape[1]), 0),
-    )
-
-
-def _encoded(columns: Columns) -> EncodedColumns:
-    """The same, as batch has them."""
-    return {
-        name: _dictionary(column) if column.dtype == object else column
-        for name, column in columns.items()
-    }
-
-
-def _dictionary(strings: Array) -> EncodedStrings:
-    """By hand: Arrow would import pandas and open a pool of memory, which a worker never uses."""
-    values, codes = np.unique(strings, return_inverse=True)
-    encoded = [value.encode() for value in values]
-    ends = pa.py_buffer(np.cumsum([0, *map(len, encoded)], dtype=np.int32))
-    text = pa.py_buffer(b"".join(encoded))
-    return EncodedStrings(
-        codes.astype(np.int32), pa.StringArray.from_buffers(len(encoded), ends, text)
     )
 
 

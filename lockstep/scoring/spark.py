@@ -25,6 +25,7 @@ from lockstep.contracts import Validator, encoded_columns
 from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
 from lockstep.features.windows import VALUES
 from lockstep.scoring.opening import open_scorer
+from lockstep.scoring.scorer import DISTRUSTED_NEXT
 from lockstep.warehouse.staging import Attempt, stage
 
 if TYPE_CHECKING:
@@ -84,7 +85,10 @@ def stage_scores(events: DataFrame, assignment: Assignment) -> int:
         if told := marked_in(outcome["error"] or ""):
             raise told
     for distrusted in {outcome["distrusted"] for outcome in outcomes} - {None}:
-        log.warning("workers evaluate trees with %s", distrusted)
+        log.warning(
+            "model %s: workers evaluate trees with %s. %s",
+            *(assignment.digest[:12], distrusted, DISTRUSTED_NEXT),
+        )
     return sum(outcome["rows"] for outcome in outcomes)
 
 

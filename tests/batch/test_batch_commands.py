@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -15,16 +16,7 @@ from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.partitions import ensure_stream_day
 from tests.batch_house import BatchHouse
-
-WRONG_KERNEL = """
-from lockstep.scoring.trees.compiled_kernel import CompiledKernel
-right = CompiledKernel.__call__
-def wrong(self, columns):
-    totals = right(self, columns)
-    totals[-1:].view("int32")[...] ^= 1
-    return totals
-CompiledKernel.__call__ = wrong
-"""
+from tests.small_model import REPOSITORY
 
 
 def lockstep(
@@ -77,7 +69,7 @@ def test_score_publishes_a_day_and_says_so_the_second_time(batch_house: BatchHou
 
 def test_a_kernel_that_differs_in_the_workers_is_told(batch_house: BatchHouse, tmp_path) -> None:
     """One bit of one sum is wrong in every Python process of the job: ONNX Runtime scores."""
-    (tmp_path / "sitecustomize.py").write_text(WRONG_KERNEL)
+    shutil.copy(REPOSITORY / "tests/wrong_kernel.py", tmp_path / "sitecustomize.py")
     table = batch_house.write_flights()
     words = ("score", batch_house.use_case, "--partition", str(batch_house.day))
     done = lockstep(batch_house, *words, first_on_path=str(tmp_path))

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.contracts import Contract, EncodedStrings, Validator
+from lockstep.contracts import Contract, Validator, encode_strings
 from lockstep.contracts.contract import Field
 
 CONTRACT = Contract.load(Path("schemas/flight_delay/departure.v1.json"))
@@ -56,16 +55,6 @@ EVENTS = st.lists(st.fixed_dictionaries({f.name: values(f) for f in CONTRACT.fie
 DTYPES = {"string": object, "number": np.float64, "integer": np.int64, "timestamp": np.int64}
 
 
-def encoded(columns: dict[str, Any]) -> dict[str, Any]:
-    """Its strings, each of them once."""
-    return {
-        name: EncodedStrings.encode(pa.array(column, pa.string()))
-        if column.dtype == object
-        else column
-        for name, column in columns.items()
-    }
-
-
 @given(st.lists(EVENTS, min_size=1, max_size=3))
 def test_a_row_is_refused_exactly_when_a_value_does_not_fit(batches):
     # Validators remember good strings from batch to batch.
@@ -76,7 +65,7 @@ def test_a_row_is_refused_exactly_when_a_value_does_not_fit(batches):
             for f in CONTRACT.fields
         }
         found = validator.violations(columns)
-        assert of_encoded.violations(encoded(columns)) == found
+        assert of_encoded.violations(encode_strings(columns)) == found
         for row, event in enumerate(events):
             wrong = [f.name for f in CONTRACT.fields if not fits(f, event[f.name])]
             assert (row in found) == bool(wrong)

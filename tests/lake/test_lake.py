@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -278,3 +279,18 @@ def test_an_input_is_its_day_and_the_days_that_windows_see(tmp_path: Path) -> No
     assert input_fingerprint(str(tmp_path), "orders", DAY, counts(1)) == seen
     write_partition(str(tmp_path), "orders", before, "b", orders("late"))
     assert input_fingerprint(str(tmp_path), "orders", DAY, counts(1)) != seen
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    """Parquet keeps whatever bytes it is given as a string."""
+    bad = pa.Array.from_buffers(
+        pa.string(),
+        2,
+        [None, pa.py_buffer(np.array([0, 1, 3], np.int32)), pa.py_buffer(b"a\xff\xfe")],
+    )
+    table = orders("ab").append_column("note", bad)
+    write_partition(str(tmp_path), "orders", DAY, "a", table)
+    with pytest.raises(LakeError, match=r"column 'note' holds no text: .*string index 1") as said:
+        read_partition(str(tmp_path), CONTRACT, DAY)
+    assert "part-00000.parquet cannot be read as shop.order" in said.value.message
+    assert said.value.next
