@@ -297,9 +297,9 @@ def test_readers_see_one_publish_or_the_other(house, day):
     assert len(views) > 10
 
 
-def test_a_day_that_is_being_published_makes_the_other_wait_its_turn(house, day):
+def test_a_day_that_is_being_published_makes_the_other_wait_its_turn(house, day, until):
     """Two publishes of a day come one after the other; the lower one is refused."""
-    low, high = house.connect(), house.connect()
+    low, high, watcher = house.connect(), house.connect(), house.connect()
     first = house.staged(low, day=day, inputs="low")
     second = house.staged(high, day=day, inputs="high")
     entered, results = threading.Event(), []
@@ -313,7 +313,20 @@ def test_a_day_that_is_being_published_makes_the_other_wait_its_turn(house, day)
 
     thread = threading.Thread(target=publish_low)
     thread.start()
-    publish(high, second, at=lambda step: entered.set() if step == "attempt" else None)
+
+    def low_waits() -> bool:
+        (waiting,) = watcher.execute(
+            "select count(*) from pg_locks where pid = %s and not granted", (low.info.backend_pid,)
+        ).fetchone()
+        return waiting > 0 or not thread.is_alive()
+
+    def at(step: str) -> None:
+        # The last transaction's: between the two, the lower one may go first, unrefused.
+        if step == "current":
+            entered.set()
+            until(low_waits)
+
+    publish(high, second, at=at)
     thread.join(30)
     assert len(results) == 1
     assert current(high, day).publish_id == second.publish_id
