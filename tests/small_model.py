@@ -151,10 +151,9 @@ def _arrived() -> Columns:
     return columns_from_arrow(arrivals(), flights()[arrivals().source])
 
 
-def _compiled(
-    use_case: str, trees: int, traced: Traced, booster: xgboost.Booster, tested: Columns
-) -> Compiled:
-    about = Training(
+def about_nothing(trees: int = 20) -> Training:
+    """What a manifest says of its training, where a test does not care."""
+    return Training(
         trained_from="2013-01-01",
         trained_until="2013-01-23",
         tested_from="2013-02-03",
@@ -168,13 +167,18 @@ def _compiled(
         profile={},
         scores=(),
     )
+
+
+def _compiled(
+    use_case: str, trees: int, traced: Traced, booster: xgboost.Booster, tested: Columns
+) -> Compiled:
     return compile_model(
         use_case=use_case,
         contract=departures(),
         traced=traced,
         booster=booster,
         validation=tested,
-        training=about,
+        training=about_nothing(trees),
         versions={},
         fingerprints={},
     )

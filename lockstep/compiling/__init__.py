@@ -1,5 +1,6 @@
 """Compile features and an estimator into one certified ONNX file. Needs the `train` extra."""
 
+from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiling.compile import Compiled, compile_model, rows_to_answer
 from lockstep.compiling.graph import FeatureFunction, Traced, trace
 

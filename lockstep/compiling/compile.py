@@ -26,14 +26,15 @@ from lockstep.compiled_model.session import open_session
 from lockstep.compiling.edges import edge_columns, edge_matrix
 from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import Traced
-from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, Answers, RowSet, certify
+from lockstep.compiling.native import Answers, native_answers, native_booster
+from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, RowSet, certify
 from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
 from lockstep.features.windows import WindowSet
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
 from lockstep.settings import TreeKernel
 
-__all__ = ["Compiled", "compile_model", "native_answers", "row_sets", "rows_to_answer"]
+__all__ = ["Compiled", "compile_model", "row_sets", "rows_to_answer"]
 
 _EDGE_ROWS = 20_000
 _GOLDEN_SEEN = 32
@@ -65,14 +66,18 @@ def compile_model(
     answered: Callable[[int], None] = lambda _: None,
     tree_kernel: TreeKernel = "auto",
 ) -> Compiled:
-    """Compile an xgboost.Booster, open the result as every scorer will, and certify it.
+    """Compile a booster, open the result as every scorer will, and certify it.
 
-    `validation` are raw columns that were not trained on, and the values that the traced windows
-    had there, float32, by name. Raises ModelRefused when the compiled
-    model differs from the native one in any way that it may not, UsageError for an estimator
-    that cannot be compiled. The certificate takes a while: `answered` is told rows as they are
+    `booster` is an xgboost.Booster, or an estimator in scikit-learn's style, that was trained on
+    the traced features with NaN for what is missing. `validation` are raw columns that were not
+    trained on, and the values that the traced windows had there, float32, by name.
+
+    Raises ModelRefused when the compiled model differs from the native one in any way that it may
+    not, UsageError for an estimator that cannot be compiled, or that means another model than it
+    says (`native_booster`). The certificate takes a while: `answered` is told rows as they are
     answered, `rows_to_answer` of them in all.
     """
+    booster = native_booster(booster, traced.names)
     forest = read_forest(booster)
     margin, score = margin_and_score(traced.matrix, forest)
     graph = traced.build({"score": score, "margin": margin})
@@ -143,13 +148,6 @@ def row_sets(
     native = native_answers(booster, features)
     estimating = _Estimating(scorer, *trees_part(model), features)
     return [*sets, RowSet("edge_features", len(features), native, estimating)]
-
-
-def native_answers(booster: Any, matrix: np.ndarray[Any, Any]) -> Answers:
-    """XGBoost's own scores and margins. inplace_predict, because a DMatrix refuses infinity."""
-    score = booster.inplace_predict(matrix, predict_type="value", missing=np.nan)
-    margin = booster.inplace_predict(matrix, predict_type="margin", missing=np.nan)
-    return score.astype(np.float32, copy=False), margin.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 XGBoost answers ((base + leaf of tree 0) + leaf of tree 1) + ... in float32. ONNX Runtime, on
 one thread, adds leaves in the order of the trees, so the base margin is added to the leaves of
 the first tree beforehand. The base margin of a `binary:` objective is the logit of the base
-score: taken in float64 and rounded once, for in float32 it is one bit off for some models.
+score, which XGBoost cuts off at one millionth: taken in float64 and rounded once, for in float32
+it is one bit off for some models.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -20,9 +22,13 @@ from spox import Var
 from lockstep.compiled_model.manifest import Estimator
 from lockstep.errors import UsageError
 
-__all__ = ["Forest", "margin_and_score", "read_forest"]
+__all__ = ["OBJECTIVES", "Forest", "margin_and_score", "read_forest", "require_objective"]
 
 _LINKS = {"binary:logistic": "logistic", "reg:squarederror": "identity"}
+OBJECTIVES = tuple(_LINKS)
+"""Those that can be compiled exactly."""
+_LEAST = np.float32(1e-6)
+"""XGBoost takes the logit of no score nearer to 0 or 1."""
 _SUM = 1
 _BRANCH_LT = 1
 
@@ -49,14 +55,17 @@ def read_forest(booster: Any) -> Forest:
     """The trees of an xgboost.Booster. Raises UsageError for what cannot be converted exactly."""
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     objective = learner["objective"]["name"]
-    if objective not in _LINKS:
-        raise UsageError(
-            f"the objective {objective!r} cannot be compiled (can be: {', '.join(_LINKS)})"
-        )
+    require_objective(objective)
     if learner["gradient_booster"]["name"] != "gbtree":
         raise UsageError(
             f"the booster {learner['gradient_booster']['name']!r} cannot be compiled exactly"
             " (can be: gbtree)"
+        )
+    targets = int(learner["learner_model_param"].get("num_target", 1))
+    if targets > 1:
+        raise UsageError(
+            f"the booster answers {targets} numbers a row, which cannot be compiled",
+            next="train a model a label",
         )
     trees = learner["gradient_booster"]["model"]["trees"]
     if not trees:
@@ -73,6 +82,17 @@ def read_forest(booster: Any) -> Forest:
     )
     features = int(learner["learner_model_param"]["num_feature"])
     return Forest(estimator, features, **builder.tables)
+
+
+def require_objective(objective: Any) -> None:
+    """Raises UsageError for an objective that cannot be compiled exactly, or that is none."""
+    if objective in OBJECTIVES:
+        return
+    near = get_close_matches(str(objective), OBJECTIVES, 1)
+    raise UsageError(
+        f"the objective {objective!r} cannot be compiled exactly (can be: {', '.join(OBJECTIVES)})",
+        next=f'"objective": "{near[0] if near else OBJECTIVES[0]}"',
+    )
 
 
 def margin_and_score(matrix: Var, forest: Forest) -> tuple[Var, Var]:
@@ -116,6 +136,11 @@ class _Builder:
                 next="encode the category as a number in features.py",
             )
         values = np.array(tree["split_conditions"], np.float32)
+        if not np.isfinite(values[np.array(tree["left_children"]) == -1]).all():
+            raise UsageError(
+                "a leaf of the booster is no finite number: labels were too large for float32",
+                next="scale the label, for instance to thousands",
+            )
         if not self.tables["roots"]:
             values = np.where(np.array(tree["left_children"]) == -1, values + self._base, values)
         lefts, rights = tree["left_children"], tree["right_children"]
@@ -158,6 +183,7 @@ def _base_margin(learner: dict[str, Any], objective: str) -> np.float32:
         raise UsageError(f"the booster has {len(scores)} base scores, not one")
     base = np.float32(scores[0])
     if objective.startswith("binary:"):
+        base = np.clip(base, _LEAST, np.float32(1) - _LEAST)
         # XGBoost's own expression: the odds in float32, their logarithm in float64.
         return np.float32(-np.log(np.float64(np.float32(1) / base - np.float32(1))))
     return base

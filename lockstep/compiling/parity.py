@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from lockstep.compiled_model.certificate import Certificate, Compared
+from lockstep.compiling.native import Answers
 from lockstep.errors import ModelRefused
 
-__all__ = ["BATCH_SIZES", "SCORE_BOUND", "Answers", "RowSet", "certify", "compare"]
+__all__ = ["BATCH_SIZES", "SCORE_BOUND", "RowSet", "certify", "compare"]
 
 BATCH_SIZES = (8192, 7, 1)
 SCORE_BOUND = 2e-7
-Answers = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-"""(score, margin), float32[n] each."""
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,18 @@ def _measure(
     from lockstep.compiling import rows_to_answer
     from lockstep.compiling.compile import row_sets
     from lockstep.compiling.estimator import read_forest
+    from lockstep.compiling.native import native_booster
     from lockstep.compiling.parity import certify
     from lockstep.scoring import open_scorer
     from lockstep.training.fingerprint import versions
 
     rows = len(next(iter(columns.values())))
+    try:
+        booster = native_booster(booster, model.manifest.features)
+    except UsageError as error:
+        raise ModelRefused(
+            f"the native model beside it is not what was compiled: {error.message}"
+        ) from None
     progress.start("compare with the native model", rows_to_answer(rows))
     matrix, forest = features_part(model), read_forest(booster)
     scorer = open_scorer(model, settings.tree_kernel)

@@ -65,7 +65,8 @@ def test_every_way_to_grow(parameters):
 
 
 @pytest.mark.parametrize(
-    "base_score", [1e-6, 0.01, 0.2370001, 0.3, 0.5, 0.7370012, 0.9999, 0.123456789]
+    "base_score",
+    [0.0, 1e-12, 1e-6, 0.01, 0.2370001, 0.3, 0.5, 0.7370012, 0.9999, 0.123456789, 0.9999995, 1.0],
 )
 def test_every_base_score(base_score):
     assert differences(booster(base_score=base_score)) == 0

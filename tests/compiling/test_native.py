@@ -1,0 +1,133 @@
+"""A booster that says by itself that another model was meant is refused, with what to write."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xgboost
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lockstep.compiling import compile_model, trace
+from lockstep.compiling.native import native_booster
+from lockstep.errors import UsageError
+from tests.compiling.test_estimator import X, Y, booster, differences
+from tests.small_model import about_nothing, departures, late, some
+
+NAMES = tuple("abcde")
+OBJECTIVES = {
+    "binary:logistic": st.floats(0, 1, width=32) | st.sampled_from([1e-7, 1e-6, 1 - 1e-6, 1.0]),
+    "reg:squarederror": st.floats(-1e9, 1e9, width=32),
+}
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@settings(max_examples=40, deadline=None, database=None)
+@given(data=st.data())
+def test_any_base_score_of_any_objective_is_xgboosts_own(objective, data):
+    base = data.draw(OBJECTIVES[objective])
+    assert differences(booster(trees=2, max_depth=2, objective=objective, base_score=base)) == 0
+
+
+@pytest.mark.parametrize("rare", [0, 1])
+def test_labels_of_one_class_give_a_base_score_that_is_cut_off(rare):
+    label = np.full(len(X), 1 - rare, np.float32)
+    assert differences(booster(trees=2, label=label)) == 0
+
+
+def stopped_early() -> tuple[xgboost.Booster, xgboost.DMatrix]:
+    rows = xgboost.DMatrix(X[:2_000], label=Y[:2_000], feature_names=list(NAMES))
+    unseen = xgboost.DMatrix(X[2_000:], label=Y[2_000:], feature_names=list(NAMES))
+    parameters = {"objective": "binary:logistic", "nthread": 1, "learning_rate": 1.0}
+    found = xgboost.train(
+        *(parameters, rows, 200),
+        evals=[(unseen, "unseen")],
+        early_stopping_rounds=5,
+        verbose_eval=False,
+    )
+    assert found.num_boosted_rounds() > found.best_iteration + 1
+    return found, unseen
+
+
+def test_an_early_stopped_booster_must_say_which_rounds_are_meant():
+    found, _ = stopped_early()
+    with pytest.raises(UsageError, match="stopped early") as refused:
+        native_booster(found, NAMES)
+    assert refused.value.next is not None
+    assert "booster[: booster.best_iteration + 1]" in refused.value.next
+    cut = native_booster(found[: found.best_iteration + 1], NAMES)
+    assert cut.num_boosted_rounds() == found.best_iteration + 1
+    found.set_attr(best_iteration=None)
+    assert native_booster(found, NAMES).num_boosted_rounds() == found.num_boosted_rounds()
+
+
+def classifier(**settings) -> xgboost.XGBClassifier:
+    return xgboost.XGBClassifier(n_estimators=100, learning_rate=1.0, n_jobs=1, **settings)
+
+
+def test_an_estimator_of_scikit_learns_kind_means_its_best_rounds():
+    model = classifier(early_stopping_rounds=5)
+    model.fit(X[:2_000], Y[:2_000], eval_set=[(X[2_000:], Y[2_000:])], verbose=False)
+    native = native_booster(model, NAMES)
+    assert native.num_boosted_rounds() == model.best_iteration + 1
+    np.testing.assert_array_equal(native.inplace_predict(X), model.predict_proba(X)[:, 1])
+    assert differences(native) == 0
+
+
+@pytest.mark.parametrize("missing", [-1.0, 0, np.inf])
+def test_another_number_for_what_is_missing(missing):
+    model = classifier(missing=missing).fit(np.nan_to_num(X), Y)
+    with pytest.raises(UsageError, match=r"missing=") as refused:
+        native_booster(model, NAMES)
+    assert refused.value.next is not None
+    assert "xp.nan" in refused.value.next
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("abced", "feature 3 is 'e' in the booster and 'd' in features.py"),
+        ("abcdX", "feature 4 is 'X' in the booster and 'e' in features.py"),
+    ],
+)
+def test_features_in_another_order(own, said):
+    rows = xgboost.DMatrix(X, label=Y, feature_names=list(own))
+    native = xgboost.train({"objective": "binary:logistic", "nthread": 1}, rows, 2)
+    with pytest.raises(UsageError, match=said):
+        native_booster(native, NAMES)
+
+
+def test_another_number_of_features():
+    with pytest.raises(UsageError, match=r"has 5 features, features\.py makes 4"):
+        native_booster(booster(), NAMES[:4])
+
+
+@pytest.mark.parametrize("model", [None, b"bytes", object(), classifier()], ids=type)
+def test_what_is_no_booster(model):
+    with pytest.raises(UsageError, match=r"no trained xgboost\.Booster"):
+        native_booster(model, NAMES)
+
+
+def test_compile_model_asks_first():
+    """The same distances and seats, the other way round: nothing else would notice."""
+
+    def features(event, fitted):
+        return {"distance": event["distance"], "seats": event["seats"]}
+
+    traced = trace(features, {}, departures())
+    matrix = traced.reader().read(some(slice(0, 5_000)))
+    swapped = xgboost.DMatrix(
+        matrix[:, ::-1], label=late()[:5_000], feature_names=["seats", "distance"]
+    )
+    native = xgboost.train({"objective": "binary:logistic", "nthread": 1}, swapped, 3)
+    with pytest.raises(UsageError, match="feature 0 is 'seats' in the booster"):
+        compile_model(
+            use_case="flight_delay",
+            contract=departures(),
+            traced=traced,
+            booster=native,
+            validation=some(slice(5_000, 5_100)),
+            training=about_nothing(),
+            versions={},
+            fingerprints={},
+        )
