@@ -37,7 +37,7 @@ from lockstep.warehouse.partitions import ensure_stream_day
 from streaming import codec
 from streaming.dead_letters import DeadLetter, headers
 from streaming.model_refresh import Serving
-from streaming.patience import PASSING_IN_POSTGRES, answered, patiently
+from streaming.patience import answered, patiently, waits_for
 from streaming.status import Status
 
 __all__ = ["Outlet", "Work"]
@@ -288,9 +288,10 @@ class Outlet:
                 if self._ledger is None:
                     self._ledger = self._open_ledger(self._connection)
                 yield self._ledger
-        except PASSING_IN_POSTGRES:
-            self._connection.close()
-            self._connection = self._ledger = None
+        except psycopg.Error as error:
+            if waits_for(error):
+                self._connection.close()
+                self._connection = self._ledger = None
             raise
 
     def _warm(self) -> None:

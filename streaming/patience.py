@@ -13,40 +13,16 @@ import psycopg
 from confluent_kafka import KafkaError, KafkaException
 
 from lockstep.errors import Transient, Unreachable
+from lockstep.kafka.trouble import kafka_trouble
+from lockstep.trouble import Trouble
+from lockstep.warehouse.trouble import postgres_trouble
 from streaming.status import Status
 
-__all__ = ["PASSING_IN_POSTGRES", "answered", "patiently", "waits_for"]
+__all__ = ["answered", "patiently", "waits_for"]
 
 T = TypeVar("T")
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
-_PASSING = {
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._TRANSPORT,
-    KafkaError._TIMED_OUT,
-    KafkaError._TIMED_OUT_QUEUE,
-    KafkaError._RESOLVE,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NETWORK_EXCEPTION,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.OFFSET_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.KAFKA_STORAGE_ERROR,
-    KafkaError.REPLICA_NOT_AVAILABLE,
-}
-PASSING_IN_POSTGRES = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-    # A failover's old primary, and a session that slept too long.
-    psycopg.errors.ReadOnlySqlTransaction,
-    psycopg.errors.IdleInTransactionSessionTimeout,
-)
 _ANSWER_S = 10.0
 """A warehouse that has not answered for so long is hung up on, and counts as away."""
 
@@ -54,9 +30,10 @@ _ANSWER_S = 10.0
 def waits_for(error: BaseException) -> bool:
     """Whether `error` says that a dependency is away, so that trying again helps."""
     if isinstance(error, KafkaException):
-        cause = error.args[0]
-        return isinstance(cause, KafkaError) and (cause.retriable() or cause.code() in _PASSING)
-    return isinstance(error, (Transient, *PASSING_IN_POSTGRES))
+        return kafka_trouble(error) is Trouble.PASSING
+    if isinstance(error, psycopg.Error):
+        return postgres_trouble(error) is Trouble.PASSING
+    return isinstance(error, Transient)
 
 
 @contextmanager

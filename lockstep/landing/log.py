@@ -17,15 +17,12 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 
 from lockstep.errors import LockstepError, OffsetsLost, Terminal, Unreachable
+from lockstep.kafka.trouble import kafka_trouble
+from lockstep.trouble import Trouble
 
-__all__ = ["Log", "Position", "log_of", "require_timestamps", "stretch_of_log", "unreachable"]
+__all__ = ["Log", "Position", "failed", "log_of", "require_timestamps", "stretch_of_log"]
 
 _TIMEOUT_S = 10.0
-_LEADERLESS = (
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError._NOENT,
-)
 _LEFT = "what was landed before stays in the lake; nothing was added"
 _AGAIN = (
     "remove {} and land again: the log is landed from its first record, and copies of what the"
@@ -89,9 +86,10 @@ def log_of(kafka: str, topic: str) -> Log:
         try:
             return _look(kafka, topic)
         except KafkaException as error:
+            told = _told(error, kafka, topic)
             # A partition is without a leader for a moment after its topic was created.
-            if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
-                raise _told(error, kafka, topic) from None
+            if isinstance(told, Terminal) or time.monotonic() > deadline:
+                raise told from None
         time.sleep(0.1)
 
 
@@ -137,11 +135,20 @@ def stretch_of_log(first: int, following: int, size: int) -> list[tuple[int, int
     return [(at, min(at + size, following)) for at in range(first, following, size)]
 
 
-def unreachable(kafka: str, error: object) -> Unreachable:
-    return Unreachable(
-        f"Kafka at {kafka} does not answer: {error}",
+def failed(kafka: str, error: KafkaException) -> LockstepError:
+    """What landing says of an error of Kafka's: Unreachable if it passes, else Terminal."""
+    reason: KafkaError = error.args[0]
+    if kafka_trouble(error) is Trouble.PASSING:
+        return Unreachable(
+            f"Kafka at {kafka} does not answer: {reason.str()}",
+            left="what was landed before; the next landing continues there",
+            next="lockstep status (lockstep up starts the local one)",
+        )
+    return Terminal(
+        f"Kafka at {kafka} refuses: {reason.str()} ({reason.name()})",
         left="what was landed before; the next landing continues there",
-        next="lockstep status (lockstep up starts the local one)",
+        next="correct what it says (a right, a setting of the broker or of LOCKSTEP_KAFKA), then"
+        " land again",
     )
 
 
@@ -157,4 +164,4 @@ def _told(error: KafkaException, kafka: str, topic: str) -> LockstepError:
             left="nothing was landed",
             next="lockstep up (creates the topics of every pipeline.toml), or create it",
         )
-    return unreachable(kafka, reason.str())
+    return failed(kafka, error)

@@ -33,7 +33,9 @@ from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows, SupportsTri
 from pyspark.sql.types import StructType
 
 from lockstep.errors import LockstepError, OffsetsLost, Transient, marked
-from lockstep.landing.log import Log, log_of, stretch_of_log, unreachable
+from lockstep.kafka.trouble import kafka_trouble
+from lockstep.landing.log import Log, failed, log_of, stretch_of_log
+from lockstep.trouble import Trouble
 
 __all__ = ["EPOCH_RECORDS", "STRETCH_RECORDS", "KafkaLog"]
 
@@ -201,7 +203,7 @@ def _records(kafka: str, topic: str, stretch: _Stretch) -> Iterator[pa.RecordBat
                 left="what was landed before stays in the lake; nothing was added",
                 next="land again, which says what is left of the log",
             ) from None
-        raise unreachable(kafka, reason.str()) from None
+        raise failed(kafka, error) from None
     finally:
         consumer.close()
 
@@ -218,7 +220,7 @@ def _within(messages: list[Message], stretch: _Stretch) -> tuple[list[Message], 
         elif error.code() == KafkaError._PARTITION_EOF:
             if message.offset() >= stretch.following:
                 return records, True
-        elif not error.retriable() and error.code() != KafkaError._TRANSPORT:
+        elif kafka_trouble(error) is not Trouble.PASSING:
             raise KafkaException(error)
     return records, bool(records) and records[-1].offset() == stretch.following - 1
 

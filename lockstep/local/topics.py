@@ -16,9 +16,11 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from lockstep.errors import LockstepError, Unreachable, UsageError
+from lockstep.errors import LockstepError, Terminal, Unreachable, UsageError
+from lockstep.kafka.trouble import kafka_trouble
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
+from lockstep.trouble import Trouble
 
 __all__ = ["Topic", "admin", "create_topics", "topics_of"]
 
@@ -96,8 +98,10 @@ def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1)
                 client.create_topics(new, wait_for_metadata=True)
             return list(new)
     except KafkaError as error:
-        raise Unreachable(
+        passing = kafka_trouble(error) is Trouble.PASSING
+        raise (Unreachable if passing else Terminal)(
             f"Kafka at {bootstrap}: {type(error).__name__}: {error}",
+            left="the topics that there are",
             next="lockstep status, or correct LOCKSTEP_KAFKA",
         ) from None
 

@@ -17,6 +17,8 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lockstep.errors import Transient, Unreachable, UsageError
+from lockstep.trouble import Trouble
+from lockstep.warehouse.trouble import postgres_trouble
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -136,29 +138,33 @@ def engine(settings: Settings, role: str, use_case: str) -> sqlalchemy.Engine:
 def answering(connection: psycopg.Connection[Any], use_case: str | None = None) -> Iterator[None]:
     """Turn what psycopg raises when the warehouse goes away into our errors.
 
-    Unreachable for a lost connection, Transient for a lock that did not come in time,
-    UsageError for a schema that was not migrated. Everything else passes through.
+    Unreachable for a lost connection, Transient for what passes while it lives (a lock that did
+    not come in time, a full disk), UsageError for a schema that was not migrated. Everything else
+    passes through.
     """
     there = _where_of(connection)
     use_case = use_case or _use_case_of(connection)
     try:
         yield
-    except (pg.LockNotAvailable, pg.DeadlockDetected, pg.QueryCanceled) as error:
-        raise Transient(
-            f"the warehouse at {there} could not go on: {_first_line(error)}",
-            left="nothing: the transaction was rolled back",
-            next="try again; `select * from pg_stat_activity` shows who holds the lock",
-        ) from error
     except (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn) as error:
         raise UsageError(
             f"the warehouse at {there} is not up to date: {_first_line(error)}",
             next=f"lockstep migrate {use_case}",
         ) from error
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise Unreachable(
-            f"the warehouse at {there} stopped answering: {_first_line(error)}",
-            left="nothing half-written: the transaction was not committed, or was committed whole",
-            next="lockstep status; then run the same command again",
+    except psycopg.Error as error:
+        if postgres_trouble(error) is not Trouble.PASSING:
+            raise
+        if connection.closed:
+            raise Unreachable(
+                f"the warehouse at {there} stopped answering: {_first_line(error)}",
+                left="nothing half-written: the transaction was not committed, or was committed"
+                " whole",
+                next="lockstep status; then run the same command again",
+            ) from error
+        raise Transient(
+            f"the warehouse at {there} could not go on: {_first_line(error)}",
+            left="nothing: the transaction was rolled back",
+            next="try again; `select * from pg_stat_activity` shows who holds a lock",
         ) from error
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from lockstep.errors import ContractError, Fenced, PublishRefused, Unreachable, UsageError
+from lockstep.trouble import Trouble
 from lockstep.warehouse.attempts import (
     Attempt,
     begin_attempt,
@@ -21,6 +22,7 @@ from lockstep.warehouse.attempts import (
     publish_id,
 )
 from lockstep.warehouse.connect import where
+from lockstep.warehouse.trouble import state_trouble
 
 __all__ = [
     "STAGED",
@@ -131,9 +133,11 @@ def _translated(error: Any, attempt: Attempt, conninfo: str) -> Exception:
             left="nothing of this task",
             next="let the newest attempt at this day finish",
         )
-    if state is None or state[:2] in ("08", "57"):
+    if state_trouble(state) is Trouble.PASSING:
         return Unreachable(
-            f"the warehouse at {where(conninfo)} does not answer: {text}",
+            f"the warehouse at {where(conninfo)} does not answer: {text}"
+            if state is None
+            else f"the warehouse at {where(conninfo)} could not take rows ({state}): {text}",
             left="nothing of this task",
             next="lockstep status; then run the day again",
         )

@@ -14,7 +14,14 @@ import pyarrow as pa
 import pytest
 from psycopg import sql
 
-from lockstep.errors import ContractError, Fenced, PublishRefused, Unreachable, UsageError
+from lockstep.errors import (
+    ContractError,
+    Fenced,
+    PublishRefused,
+    Transient,
+    Unreachable,
+    UsageError,
+)
 from lockstep.warehouse.attempts import read_attempt
 from lockstep.warehouse.leftovers import clear_leftovers
 from lockstep.warehouse.publish import publish
@@ -194,6 +201,18 @@ def test_the_warehouse_is_down_while_staging(house):
         stage(away, attempt, [scored(5)])
     assert "s3cr3t" not in str(down.value)
     assert "run the day again" in str(down.value)
+
+
+def test_a_lock_that_does_not_come_is_no_refusal(house):
+    """Trying again helps: a task that waited in vain must not end the day for good."""
+    conn, holder = house.connect(), house.connect()
+    attempt = house.begin(conn, inputs="locked")
+    hurried = house.conninfo().replace("-c role=", "-c lock_timeout=50ms -c role=", 1)
+    with holder.transaction():
+        holder.execute(f"lock table {attempt.stage_table}")
+        with pytest.raises(Transient, match=r"could not take rows \(55P03\)"):
+            stage(hurried, attempt, [scored(5)])
+    assert stage(hurried, attempt, [scored(5)]) == 5
 
 
 def test_a_column_of_another_type(house):
