@@ -22,10 +22,11 @@ help: ## list the targets
 demo: $(SYNCED) ## everything, on real flights: train, approve, score by Airflow and by Kafka, compare
 	@$(BIN)/python -m models.flight_delay.demo
 
+# -E: without the caller's PYTHON* variables (one takes the asserts out, another ends in warnings).
 # Two processes, each with its own services: much of a test is waiting for one of them. A file's
 # tests stay together, and share what they have started.
 test: lint ## lint, then the tests, against real services that the test session starts
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -E -m pytest -n 2 --dist loadfile
 
 lint: $(SYNCED) ## format, style, layers, types
 	@$(BIN)/ruff format --check .
@@ -50,10 +51,10 @@ bench: $(SYNCED) ## all benchmarks, the quick way
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --quick; done
 
 faults: $(SYNCED) ## the fault suite: kill, freeze and cut off, and count what is lost or doubled
-	@$(BIN)/python -m pytest -v $(FAULTS)
+	@$(BIN)/python -E -m pytest -v $(FAULTS)
 
 long: $(SYNCED) ## what `make test` leaves out: landings, audits, a month with everything going wrong
-	@$(BIN)/python -m pytest -m long
+	@$(BIN)/python -E -m pytest -m long
 
 sync: $(SYNCED) ## install the locked packages into .venv/
 

@@ -19,6 +19,9 @@ from lockstep.local.mlflow import Mlflow
 from lockstep.local.postgres import Postgres
 from lockstep.local.service import leftovers, stop, stragglers
 from lockstep.settings import Settings
+from tests.surroundings import settle
+
+settle()
 
 # How quick the machine is just now is no property of what is tested.
 settings.register_profile(

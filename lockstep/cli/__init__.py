@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -59,6 +60,10 @@ def main() -> None:
     """Entry point. Exit code 0: done; 1: failed; 2: wrong usage; 130: interrupted."""
     # models/, streaming/ and jobs/ run from the repository's root; they are not installed.
     sys.path.insert(0, str(Path.cwd()))
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a pipe that cannot show a letter gets its number, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         _group(standalone_mode=False)
     except LockstepError as error:

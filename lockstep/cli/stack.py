@@ -12,6 +12,7 @@ import click
 from lockstep.cli.output import emit, json_option
 from lockstep.errors import UsageError
 from lockstep.local import stack as local
+from lockstep.local.process import let_children_hear
 from lockstep.settings import Settings
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _STYLES = {"running": "green", "unhealthy": "red", "stopped": "yellow"}
 def up(services: tuple[str, ...], ports: tuple[str, ...], as_json: bool) -> None:
     """Start the local stack: Postgres, Kafka, MLflow, Airflow. What runs already stays."""
     settings = Settings.load()
+    let_children_hear()
     began = time.monotonic()
     started = local.up(
         settings,

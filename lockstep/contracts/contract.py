@@ -74,7 +74,7 @@ class Contract:
     def load(cls, path: Path) -> Contract:
         """Read a JSON Schema file. Raises UsageError naming file, field and keyword."""
         try:
-            document = json.loads(path.read_text())
+            document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UsageError(f"there is no contract {path}") from None
         except ValueError as error:

@@ -128,7 +128,10 @@ class Airflow:
             },
             "DATABASE": {
                 "SQL_ALCHEMY_CONN": database.replace("postgresql:", "postgresql+psycopg:"),
-                "SQL_ALCHEMY_CONN_ASYNC": database.replace("postgresql:", "postgresql+asyncpg:"),
+                # The same, in asyncpg's words.
+                "SQL_ALCHEMY_CONN_ASYNC": database.replace(
+                    "postgresql:", "postgresql+asyncpg:"
+                ).replace("?sslmode=", "?ssl="),
             },
             "API": {"SECRET_KEY": self.home.secret("airflow/api"), "BASE_URL": self.url},
             # At least 64 bytes, or every task's token is signed with a warning.

@@ -44,9 +44,12 @@ class Postgres:
         self.port = home.port("postgres")
 
     def url(self, user: str, database: str = _WAREHOUSE) -> str:
-        """A libpq URL with the password of `user` in it."""
+        """A libpq URL with the password of `user` in it.
+
+        It says that this server has no TLS, because PGSSLMODE may ask for it.
+        """
         password = quote(self.home.secret(f"postgres/{user}"), safe="")
-        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}?sslmode=disable"
 
     def start(self, progress: Progress) -> bool:
         """Create the cluster when there is none, start it, see to its logins and databases."""

@@ -8,18 +8,40 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
 from lockstep.errors import ServiceFailed
 
-__all__ = ["MARK", "adopt", "birth", "descendants", "end", "mark"]
+__all__ = ["MARK", "adopt", "birth", "descendants", "end", "let_children_hear", "mark"]
 
 MARK = "LOCKSTEP_SERVICE"
 """The environment variable, NAME@HOME, that says which stack a process belongs to."""
 
 _children: dict[int, subprocess.Popen[bytes]] = {}
 """Processes that this one has started: they must be reaped here, or they stay as zombies."""
+
+
+def let_children_hear() -> None:
+    """Let the processes that this one starts begin with default signals. From the main thread.
+
+    A shell starts `command &` with SIGINT ignored, and other parents ignore or block others; that
+    goes on through every start to programs which are stopped by just that signal. What is caught
+    begins anew in a child, so what is ignored is caught here from now on, by nothing: this process
+    goes on ignoring it. An ignored SIGCHLD even hides with which code a child has ended. SIGHUP
+    stays as it is: who types nohup means the children too.
+    """
+    for number in signal.valid_signals() - {signal.SIGHUP}:
+        # Python itself ignores SIGPIPE and SIGXFSZ; subprocess gives those back to children.
+        own = number in (signal.SIGPIPE, signal.SIGXFSZ)
+        if not own and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _nothing)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """Take a signal and do nothing."""
 
 
 def adopt(child: subprocess.Popen[bytes]) -> None:

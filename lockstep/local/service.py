@@ -68,8 +68,10 @@ def base_environment() -> dict[str, str]:
     """This process's environment, less what would reconfigure a service behind our back."""
     foreign = (
         *("AIRFLOW_", "MLFLOW_", "KAFKA_", "SPARK_", "PG", "LOCKSTEP_"),
-        # Without compiled files every start of Airflow or MLflow compiles thousands of modules.
-        "PYTHONDONTWRITEBYTECODE",
+        # All of them: one alone (PYTHONDONTWRITEBYTECODE) makes every start of Airflow compile
+        # thousands of modules, another (PYTHONWARNINGS=error) ends it.
+        "PYTHON",
+        *("LC_", "LANG"),
     )
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {
@@ -77,6 +79,9 @@ def base_environment() -> dict[str, str]:
         # Renaming a process (as Airflow does) must not overwrite the mark in its environment.
         "SPT_NOENV": "1",
         "PYTHONUNBUFFERED": "1",
+        # What services write is UTF-8 and tells UTC, whatever the terminal has.
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
         # The services talk to each other: never through a proxy.
         "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1,localhost"])),
         "no_proxy": ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1,localhost"])),

@@ -93,7 +93,7 @@ def _fingerprint(source: ModuleType, contracts: Sequence[Contract]) -> str:
     return fingerprint.combine(
         {
             "origin": source.origin(),
-            "code": Path(str(source.__file__)).read_text(),
+            "code": Path(str(source.__file__)).read_text(encoding="utf-8"),
             "contracts": [dict(found.document) for found in contracts],
         }
     )
