@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import io
-import json
 import sys
 from pathlib import Path
 
 import click
 
+from lockstep.cli.output import as_json_text, visible
 from lockstep.errors import LockstepError, UsageError
 
 __all__ = ["main"]
@@ -64,17 +64,22 @@ def main() -> None:
         # A terminal or a pipe that cannot show a letter gets its number, not a traceback.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    as_json = "--json" in sys.argv
     try:
         _group(standalone_mode=False)
     except LockstepError as error:
-        if "--json" in sys.argv:
+        if as_json:
             facts = {"error": error.message, "left": error.left, "next": error.next}
-            click.echo(json.dumps({"kind": type(error).__name__, **facts}), err=True)
+            click.echo(as_json_text({"kind": type(error).__name__, **facts}), err=True)
         else:
-            click.secho(f"{type(error).__name__}: {error}", fg="red", err=True)
+            click.secho(visible(f"{type(error).__name__}: {error}"), fg="red", err=True)
         sys.exit(2 if isinstance(error, UsageError) else 1)
     except click.ClickException as error:
-        error.show()
+        if as_json:
+            facts = {"error": error.format_message(), "left": None, "next": None}
+            click.echo(as_json_text({"kind": "UsageError", **facts}), err=True)
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

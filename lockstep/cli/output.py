@@ -1,20 +1,74 @@
-"""What commands print: a text for people or one JSON document for programs."""
+"""What commands print: a text for people or one JSON document for programs.
+
+The document is JSON as RFC 8259 has it, whatever a command found. Numbers that JSON lacks are
+the strings "NaN", "Infinity" and "-Infinity", as Postgres and Protobuf write them; decimals keep
+all of their digits; times are ISO 8601; bytes are hexadecimal after a \\x. What is none of JSON's
+types is its text.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
 import click
 
-__all__ = ["emit", "json_option"]
+__all__ = ["as_json_text", "emit", "json_option", "visible"]
 
 json_option: Callable[..., Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
 )
 
 
-def emit(data: dict[str, Any], text: str, as_json: bool) -> None:
+def emit(data: Mapping[str, Any], text: str, as_json: bool) -> None:
     """Print the result of a command: `data` with --json, `text` without."""
-    click.echo(json.dumps(data, default=str) if as_json else text)
+    click.echo(as_json_text(data) if as_json else visible(text))
+
+
+def as_json_text(value: Any) -> str:
+    """A value as JSON, in one line of ASCII."""
+    match value:
+        case None | bool() | str():
+            return json.dumps(value)
+        case int():
+            return str(int(value))
+        case float():
+            return json.dumps(float(value) if math.isfinite(value) else _named(value))
+        case Decimal():
+            return str(value) if value.is_finite() else json.dumps(_named(value))
+        case bytes() | bytearray() | memoryview():
+            return json.dumps(f"\\x{bytes(value).hex()}")
+        case date() | time():
+            return json.dumps(value.isoformat())
+        case list() | tuple() | set() | frozenset():
+            return f"[{', '.join(map(as_json_text, value))}]"
+        case Mapping():
+            members = (f"{json.dumps(str(k))}: {as_json_text(v)}" for k, v in value.items())
+            return f"{{{', '.join(members)}}}"
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_json_text({field.name: getattr(value, field.name) for field in fields(value)})
+    if hasattr(value, "tolist"):  # NumPy's scalars and arrays
+        return as_json_text(value.tolist())
+    return json.dumps(str(value))
+
+
+def visible(text: str) -> str:
+    """Text in which nothing steers a terminal: control characters, and those that turn the
+    direction of writing, are shown as Python writes them. Lines stay lines."""
+    return re.sub(r"[^\n\x20-\x7e]", _escaped, text)
+
+
+def _named(number: float | Decimal) -> str:
+    """What is not finite."""
+    nan = number.is_nan() if isinstance(number, Decimal) else math.isnan(number)
+    return "NaN" if nan else "Infinity" if number > 0 else "-Infinity"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else repr(found[0])[1:-1]
