@@ -118,11 +118,11 @@ def windows() -> WindowSet:
         Window("origin_departures_1h", left, by="origin", agg="count", over="1h", hop=hop),
         Window("origin_delay_3h", came, "origin", "mean", "3h", hop, late, scale=1),
         Window("origin_late_3h", came, "origin", "count", "3h", hop, where="arr_delay > 15"),
-        Window("dest_gain_3h", came, "dest", "mean", "3h", hop, "dep_delay - arr_delay"),
-        Window("route_delay_6h", came, ("origin", "dest"), "sum", "6h", hop, late),
-        Window("carrier_worst_1h", came, "carrier", "max", "1h", hop, late),
-        Window("carrier_best_1h", came, "carrier", "min", "1h", hop, late),
-        Window("tail_last_12h", came, "tailnum", "last", "12h", hop, late),
+        Window("dest_gain_3h", came, "dest", "mean", "3h", hop, "dep_delay - arr_delay", 0),
+        Window("route_delay_6h", came, ("origin", "dest"), "sum", "6h", hop, late, 0),
+        Window("carrier_worst_1h", came, "carrier", "max", "1h", hop, late, 0),
+        Window("carrier_best_1h", came, "carrier", "min", "1h", hop, late, 0),
+        Window("tail_last_12h", came, "tailnum", "last", "12h", hop, late, 0),
     )
     contracts = {found.source: found for found in (departures(), arrivals())}
     return bind(declared, departures(), contracts.__getitem__)

@@ -121,6 +121,8 @@ def _windows(windows: WindowSet) -> Iterator[tuple[str, str]]:
         head = "windows" if position == 0 else ""
         of = f" of {window.value}" if window.value else ""
         of += f" - {window.minus}" if window.minus else ""
+        if window.value and window.agg != "count":
+            of += f" (scale {window.scale})"
         where = " and ".join(
             f"{c.field} {c.operator}{'' if c.literal is None else f' {c.literal!r}'}"
             for c in window.where

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from lockstep.compiled_model.manifest import Manifest
 from lockstep.contracts import Contract, Field
 from lockstep.errors import ModelRefused, UsageError
-from lockstep.features.windows import Condition, StateSource, WindowSet, WindowSpec
+from lockstep.features.windows import MOST_SCALE, Condition, StateSource, WindowSet, WindowSpec
 
 __all__ = ["check_windows"]
 
-_MOST_SCALE = 9
 _NUMBERS = ("number", "integer")
 _KEYS = ("string", "integer")
 
@@ -63,8 +62,8 @@ def _wrong_with(
         yield "has the name of a field or of another window"
     if window.hop <= 0 or window.over <= 0 or window.over % window.hop:
         yield f"is over {window.over} us, which is no multiple of its hop of {window.hop} us"
-    if not 0 <= window.scale <= _MOST_SCALE:
-        yield f"has a scale of {window.scale}, not of 0 to {_MOST_SCALE}"
+    if not 0 <= window.scale <= MOST_SCALE:
+        yield f"has a scale of {window.scale}, not of 0 to {MOST_SCALE}"
     if window.value is None and (window.agg != "count" or window.minus is not None):
         yield f"has no value for its {window.agg}"
     if not window.by or len(set(window.by)) != len(window.by):

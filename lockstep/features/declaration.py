@@ -18,6 +18,7 @@ from typing import Any, NoReturn, get_args
 from lockstep.contracts import Contract, Field
 from lockstep.errors import UsageError
 from lockstep.features.windows import (
+    MOST_SCALE,
     Aggregate,
     Condition,
     Operator,
@@ -36,7 +37,6 @@ _CONDITION = re.compile(
     r"|(?P<operator>!=|<=|>=|=|<|>)\s*(?P<literal>'[^']*'|-?\d+(?:\.\d+)?))\s*",
     re.IGNORECASE,
 )
-_MOST_SCALE = 9
 _EXACT = 2**53
 """Integers up to it are exact in float64: sums stay below, and so must a single value."""
 _LEAST_SKEW = 1_000
@@ -98,8 +98,9 @@ class Window:
 
     `by` names one or several fields that scored and state events have in common. `value` is a
     number or integer field, or the difference of two: "dep_delay - arr_delay". `scale` is how
-    many decimals of it count. `where` compares the state event's fields with literals, joined
-    by `and`: "origin = 'JFK' and air_time is not null".
+    many decimals of it count: values are rounded to so many, and added up as integers. It must
+    be given for a number, and is 0 for integers. `where` compares the state event's fields with
+    literals, joined by `and`: "origin = 'JFK' and air_time is not null".
     """
 
     name: str
@@ -109,7 +110,7 @@ class Window:
     over: str
     hop: str
     value: str | None = None
-    scale: int = 0
+    scale: int | None = None
     where: str | None = None
 
     def __post_init__(self) -> None:
@@ -129,8 +130,10 @@ class Window:
             )
         if self.agg != "count" and self.value is None:
             self._refuse(f"{self.agg} needs a value", 'value="FIELD"')
-        if not isinstance(self.scale, int) or not 0 <= self.scale <= _MOST_SCALE:
-            self._refuse(f"scale is {self.scale!r}", f"0 to {_MOST_SCALE} decimals")
+        if self.scale is not None and (
+            type(self.scale) is not int or not 0 <= self.scale <= MOST_SCALE
+        ):
+            self._refuse(f"scale is {self.scale!r}", f"0 to {MOST_SCALE} decimals")
         if not self.keys or len(set(self.keys)) != len(self.keys):
             self._refuse(f"by is {self.by!r}", "one field, or several different ones")
 
@@ -148,11 +151,13 @@ def bind(
     contract_of: Callable[[str], Contract],
     *,
     outcomes: Iterable[tuple[str, str]] = (),
+    decimals_of: Callable[[Contract, str], int | None] = lambda *_: None,
 ) -> WindowSet:
     """Tie windows to the contract of the scored events and those of their sources.
 
     `contract_of` finds the contract of a lake table. `outcomes` are (source, field) that say
-    what became of an event, such as a label's.
+    what became of an event, such as a label's. `decimals_of` says how many decimals the recorded
+    values of a field have, where somebody knows: asked for a window that should say its scale.
     Raises UsageError naming the window, the field and the fix.
     """
     sources: dict[str, tuple[Source, Contract]] = {}
@@ -172,7 +177,7 @@ def bind(
             window._refuse(f"{events.name} has a field of that name", "a name that no field has")
         if window.name in {spec.name for spec in specs}:
             window._refuse("declared twice", "a name of its own")
-        specs.append(_spec(window, events, contract, set(outcomes)))
+        specs.append(_spec(window, events, contract, set(outcomes), decimals_of))
     return WindowSet(
         [
             StateSource(
@@ -209,7 +214,11 @@ def _check_source(window: Window, contract: Contract) -> None:
 
 
 def _spec(
-    window: Window, events: Contract, contract: Contract, outcomes: set[tuple[str, str]]
+    window: Window,
+    events: Contract,
+    contract: Contract,
+    outcomes: set[tuple[str, str]],
+    decimals_of: Callable[[Contract, str], int | None],
 ) -> WindowSpec:
     for name in window.keys:
         scored, state = _field(window, events, name), _field(window, contract, name)
@@ -225,10 +234,15 @@ def _spec(
                 "fields of the same type",
             )
     value, minus = _value(window)
-    for name in filter(None, (value, minus)):
-        field = _field(window, contract, name)
+    values = [_field(window, contract, name) for name in (value, minus) if name]
+    for field in values:
         if field.kind not in ("number", "integer"):
-            window._refuse(f"value {name!r} is a {field.kind}", "a number or an integer field")
+            window._refuse(
+                f"value {field.name!r} is a {field.kind}", "a number or an integer field"
+            )
+    scale = _scale(window, contract, values, decimals_of)
+    for field in values:
+        name = field.name
         if field.sensitive and window.agg != "count":
             # Of one event in the window, each of them is the value itself.
             window._refuse(
@@ -236,10 +250,10 @@ def _spec(
                 'agg="count", or another field',
             )
         assert field.minimum is not None and field.maximum is not None  # noqa: S101, PT018
-        largest = max(abs(field.minimum), abs(field.maximum)) * 10**window.scale
+        largest = max(abs(field.minimum), abs(field.maximum)) * 10**scale
         if largest > _EXACT:
             window._refuse(
-                f"value {name!r} goes up to {largest:.0f} with scale {window.scale}, more than"
+                f"value {name!r} goes up to {largest:.0f} with scale {scale}, more than"
                 " 2**53, where sums stop being exact",
                 "a smaller scale, or a narrower range in the contract",
             )
@@ -262,7 +276,7 @@ def _spec(
         hop=micros(window.hop),
         value=value,
         minus=minus,
-        scale=window.scale,
+        scale=scale,
         where=where,
     )
 
@@ -274,6 +288,25 @@ def _value(window: Window) -> tuple[str | None, str | None]:
     if len(parts) > 2 or not all(re.fullmatch(r"\w+", part) for part in parts):
         window._refuse(f"value is {window.value!r}", 'a field, or "FIELD - FIELD"')
     return parts[0], parts[1] if len(parts) == 2 else None
+
+
+def _scale(
+    window: Window,
+    contract: Contract,
+    values: Sequence[Field],
+    decimals_of: Callable[[Contract, str], int | None],
+) -> int:
+    """How many decimals count. Only a number has any to lose: there it must be said."""
+    numbers = [field.name for field in values if field.kind == "number"]
+    if window.scale is None and window.agg != "count" and numbers:
+        said = f"value {window.value!r} is a number, and no scale says how many decimals count"
+        found = [decimals_of(contract, name) for name in numbers]
+        known = [each for each in found if each is not None]
+        if len(known) < len(found):
+            window._refuse(said, "scale=2 for hundredths, scale=0 for whole numbers")
+        needed = max(known)
+        window._refuse(f"{said}; its recorded values have {needed}", f"scale={needed}")
+    return window.scale or 0
 
 
 def _conditions(window: Window, contract: Contract) -> Iterable[Condition]:

@@ -33,6 +33,7 @@ import numpy as np
 from lockstep.contracts import Contract
 
 __all__ = [
+    "MOST_SCALE",
     "NO_WINDOWS",
     "VALUES",
     "Aggregate",
@@ -48,6 +49,8 @@ __all__ = [
 Aggregate = Literal["count", "sum", "mean", "min", "max", "last"]
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "is null", "is not null"]
 
+MOST_SCALE = 9
+"""Decimals of a value that can count."""
 VALUES = "window_values"
 """The column of events that come with their window values: a list of floats a row."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,11 +83,12 @@ class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     agg: Aggregate
     over: int
     hop: int
+    scale: int
+    """How many decimals of the value count."""
     value: str | None = None
     """The field that is aggregated; None counts events."""
     minus: str | None = None
     """The field that is subtracted from it, if any."""
-    scale: int = 0
     where: tuple[Condition, ...] = ()
 
 

@@ -21,6 +21,7 @@ from lockstep.features.windows import VALUES, WindowSet, epoch_micros
 from lockstep.lake import read_partition, state_days, state_files
 from lockstep.progress import Progress
 from lockstep.settings import Settings
+from lockstep.training.decimals import Decimals
 
 __all__ = ["read_windowed", "windowed_columns"]
 
@@ -33,8 +34,12 @@ def read_windowed(
     windows: WindowSet,
     days: Sequence[date],
     progress: Progress,
+    *,
+    decimals: Decimals | None = None,
 ) -> pa.Table:
     """The events of `days` in order of (event time, id), with `window_values`.
+
+    `decimals` is shown the state that is folded.
 
     Raises LakeError for a day that is missing, ContractError for a sum that is beyond 2**53.
     """
@@ -53,7 +58,7 @@ def read_windowed(
         for source, records in unfolded.items():
             last = max(windows.days(source, day, day))
             while (found := waiting[source]) is not None and found[0] <= last:
-                _fold(online, source, validators[source], found[1])
+                _fold(online, source, validators[source], found[1], decimals)
                 waiting[source] = next(records, None)
         columns = columns_from_arrow(contract, table)
         values = online.values(columns, columns[contract.time])
@@ -92,13 +97,21 @@ def _read_ahead(
         yield from pool.map(read, days)
 
 
-def _fold(online: OnlineWindows, source: str, validator: Validator, table: pa.Table) -> None:
+def _fold(
+    online: OnlineWindows,
+    source: str,
+    validator: Validator,
+    table: pa.Table,
+    decimals: Decimals | None,
+) -> None:
     contract = online.windows.contracts[source]
     columns = columns_from_arrow(contract, table)
     if broken := validator.violations(columns):
         # What breaks the contract is no event; a worker refuses it, too.
         kept = np.delete(np.arange(table.num_rows), list(broken))
         table, columns = table.take(kept), {name: c[kept] for name, c in columns.items()}
+    if decimals is not None:
+        decimals.look(source, columns)
     times = table[contract.time].cast(pa.int64())
     # What never was on Kafka became readable when it happened.
     available_at = pc.coalesce(table["_available_at"].cast(pa.int64()), times)

@@ -13,7 +13,7 @@ outcomes = Source("glucose_outcomes", delay="1min", clock_skew="5s")
 def _glucose(name: str, agg: str, over: str, hop: str, where: str | None = None) -> Window:
     value = None if agg == "count" else "glucose"
     return Window(
-        name, readings, by="wearer", value=value, agg=agg, over=over, hop=hop, where=where
+        name, readings, "wearer", agg, over=over, hop=hop, value=value, scale=0, where=where
     )
 
 
@@ -35,5 +35,6 @@ WINDOWS = (
         agg="mean",
         over="7d",
         hop="1h",
+        scale=0,
     ),
 )

@@ -25,7 +25,7 @@ def _busy(name: str, by: str, over: str) -> Window:
 
 
 def _mean(name: str, by: str | tuple[str, ...], over: str, value: str) -> Window:
-    return Window(name, arrivals, by=by, value=value, agg="mean", over=over, hop=_HOP)
+    return Window(name, arrivals, by=by, value=value, agg="mean", over=over, hop=_HOP, scale=0)
 
 
 WINDOWS = (
@@ -50,5 +50,6 @@ WINDOWS = (
         agg="last",
         over="12h",
         hop=_HOP,
+        scale=0,
     ),
 )

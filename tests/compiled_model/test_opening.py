@@ -169,7 +169,15 @@ def test_a_score_within_the_bound_is_in_order():
         (lambda m: m["inputs"].pop(0), "inputs do not fit .* is .* in the graph, absent expected"),
         (
             lambda m: m["windows"].append(
-                {"name": "w", "source": "s", "by": ["k"], "agg": "count", "over": 2, "hop": 1}
+                {
+                    "name": "w",
+                    "source": "s",
+                    "by": ["k"],
+                    "agg": "count",
+                    "over": 2,
+                    "hop": 1,
+                    "scale": 0,
+                }
             ),
             "window 'w' reads 's', which is none of the model's sources",
         ),

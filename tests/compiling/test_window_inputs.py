@@ -143,7 +143,7 @@ def test_a_sensitive_value_is_counted_at_most():
     came = Source("flight_arrivals", delay="1min", clock_skew="5s")
 
     def bound(agg):
-        window = Window("w", came, "origin", agg, "1h", "5min", "arr_delay")
+        window = Window("w", came, "origin", agg, "1h", "5min", "arr_delay", 0)
         return bind([window], departures(), lambda source: secret)
 
     assert bound("count").names == ("w",)

@@ -95,6 +95,15 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "negative scale": (lambda: window(scale=-1), "scale is -1"),
     "large scale": (lambda: window(scale=10), "scale is 10"),
     "scale of half": (lambda: window(scale=0.5), "scale is 0.5"),
+    "scale of a truth": (lambda: window(scale=True), "scale is True"),
+    "no scale": (
+        lambda: bound(window(scale=None)),
+        "value 'gain' is a number, and no scale says how many decimals count",
+    ),
+    "no scale of a difference": (
+        lambda: bound(window(value="whole - gain", scale=None, agg="last")),
+        "value 'whole - gain' is a number, and no scale",
+    ),
     "no by": (lambda: window(by=()), "by is ()"),
     "by twice": (lambda: window(by=("place", "place")), "by is ('place', 'place')"),
     "unknown by": (lambda: bound(window(by="tail")), "no field 'tail'"),
@@ -229,3 +238,39 @@ def test_the_outcome_of_other_events_may_be_aggregated() -> None:
 def test_the_contracts_own_time_and_id_may_be_named() -> None:
     source = Source(STATE.source, "1min", "5s", time="at", id="event_id")
     assert bound(window(source=source)).names == ("delay_3h",)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"agg": "count", "value": None},
+        {"agg": "count", "value": "gain"},
+        {"value": "whole"},
+        {"value": "whole - number", "agg": "last"},
+    ],
+)
+def test_what_has_no_decimals_to_lose_needs_no_scale(other: dict[str, Any]) -> None:
+    (spec,) = bound(window(scale=None, **other)).windows
+    assert spec.scale == 0
+    # The manifest says it all the same, and cannot leave it out.
+    document = msgspec.json.decode(msgspec.json.encode(spec))
+    assert document.pop("scale") == 0
+    with pytest.raises(msgspec.ValidationError, match="scale"):
+        msgspec.convert(document, WindowSpec)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "fix"), [(2, "scale=2"), (0, "scale=0"), (None, "scale=2 for")]
+)
+def test_who_knows_the_data_is_asked_for_the_scale(recorded: int | None, fix: str) -> None:
+    asked = []
+
+    def decimals_of(contract: Contract, field: str) -> int | None:
+        asked.append((contract.source, field))
+        return recorded
+
+    with pytest.raises(UsageError) as raised:
+        bind([window(scale=None)], SCORED, CONTRACTS.__getitem__, decimals_of=decimals_of)
+    assert asked == [(STATE.source, "gain")]
+    assert str(raised.value.next).startswith(f"in its declaration: {fix}")
+    assert ("its recorded values have" in raised.value.message) == (recorded is not None)

@@ -153,7 +153,7 @@ def huge_cases(draw: st.DrawFn) -> tuple[WindowSet, History]:
     source = Source(HUGE.source, "2ms", "1ms")
     value = draw(st.sampled_from(["gain", "gain - other"]))
     declared = [
-        Window(f"w{over}", source, "place", agg, f"{over}s", "1s", value) for over in (2, 1, 60)
+        Window(f"w{over}", source, "place", agg, f"{over}s", "1s", value, 0) for over in (2, 1, 60)
     ]
     windows = bind(declared, SCORED, {HUGE.source: HUGE}.__getitem__)
     edges = st.sampled_from([2.0**53, -(2.0**53), 2.0**52, 1.0, -1.0, 0.0, 2.0**31, None])

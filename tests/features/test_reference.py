@@ -150,7 +150,11 @@ def test_on_time_is_a_property_of_the_record(after: int, counts: int) -> None:
 def test_a_sum_beyond_2_to_the_53_is_an_error() -> None:
     huge = contract("state", largest=2.0**53)
     declared = bind(
-        [Window("w", Source(STATE.source, "1min", "5s"), "place", "sum", "30min", "5min", "gain")],
+        [
+            Window(
+                "w", Source(STATE.source, "1min", "5s"), "place", "sum", "30min", "5min", "gain", 0
+            )
+        ],
         SCORED,
         {STATE.source: huge}.__getitem__,
     )

@@ -246,7 +246,9 @@ def counts(hops: int) -> WindowSet:
     """A window over orders that reaches `hops` hours back."""
     source = StateSource("orders", 60_000_000, 5_000_000, dict(CONTRACT.document))
     hour = 3_600_000_000
-    return WindowSet([source], [WindowSpec("busy", "orders", ("id",), "count", hops * hour, hour)])
+    return WindowSet(
+        [source], [WindowSpec("busy", "orders", ("id",), "count", hops * hour, hour, 0)]
+    )
 
 
 def test_windows_need_the_days_they_see_and_no_others(tmp_path: Path) -> None:
