@@ -27,7 +27,7 @@ from models.flight_delay.features import row_features
 USE_CASE = "flight_delay"
 QUICK = (
     Period(date(2013, 1, 2), date(2013, 2, 1)),
-    Period(date(2013, 2, 1), date(2013, 2, 8)),
+    Period(date(2013, 2, 2), date(2013, 2, 9)),
 )
 
 

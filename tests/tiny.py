@@ -29,7 +29,7 @@ MODEL = replace(
     YEAR,
     features=features,
     windows=FEW,
-    train=Period(date(2013, 1, 2), date(2013, 1, 12)),
+    train=Period(date(2013, 1, 2), date(2013, 1, 11)),
     test=Period(date(2013, 1, 12), date(2013, 1, 17)),
     trees=12,
     gates={"auc": 0.6},

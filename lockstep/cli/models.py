@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,11 @@ def train(
             "digest": model.digest,
             "metrics": metrics,
             "certificate": certificate.summary(),
+            "rows": {"train": trained.rows.counts(), "test": trained.test_rows.counts()},
+            "rounded": [asdict(found) for found in trained.rounded],
         }
+        for found in trained.rounded:
+            click.secho(f"rounded: {found}", fg="yellow", err=True)
         if output is not None:
             _write(output, trained)
             emit({**facts, "file": str(output)}, f"{output}: digest {model.digest}", as_json)
@@ -246,7 +251,6 @@ def _write(output: Path, trained: Any) -> None:
 def _approvals(settings: Settings, use_case: str) -> tuple[list[dict[str, Any]], str | None]:
     """The newest approvals; or none, and why the warehouse did not say."""
     from contextlib import closing
-    from dataclasses import asdict
 
     from lockstep.registry.approvals import history
     from lockstep.warehouse.connect import connect

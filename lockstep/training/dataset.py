@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -37,10 +37,28 @@ class Rows:
     """The contract's fields, and a float32 column for each window, by name."""
     label: np.ndarray[Any, np.dtype[np.float32]]
     unknown: int
-    """Events that were left out."""
+    """Events that were left out: nobody knows what became of them."""
+    early: int = 0
+    """Left out: their outcome is said to have been known before they happened."""
+    late: int = 0
+    """Left out: their outcome came later than the label's `within`."""
 
     def __len__(self) -> int:
         return len(self.label)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows there are, and how many events were left out for which reason."""
+        left_out = {"unknown": self.unknown, "early": self.early, "late": self.late}
+        return {"rows": len(self)} | left_out
+
+    def left_out(self, label: Label) -> str:
+        """Why the other events are no training rows."""
+        told = [f"{self.unknown:,} without"]
+        if self.early:
+            told.append(f"{self.early:,} whose outcome is from before them")
+        if self.late:
+            told.append(f"{self.late:,} whose outcome came later than within {label.within}")
+        return ", ".join(told)
 
     def fingerprint(self) -> str:
         """sha256 over the values, whatever files they came in."""
@@ -58,7 +76,7 @@ class Rows:
 
 
 def label_days(lake: str, label: Label, source: str, period: Period) -> list[date]:
-    """The days of the label's table that may hold the truth about events of `period`.
+    """The days of the label's table that may hold the label of an event of `period`.
 
     Every day of the period itself, and of the days after it those that the lake has.
     """
@@ -80,7 +98,8 @@ def read_rows(
     """Read a period's events and join their labels by id.
 
     `recorded` are events that were read before, with the values of `windows`: those of the
-    period are taken from it. An event is left out when nobody knows its label.
+    period are taken from it. An event is left out when its outcome was not known from its own
+    time on until `label.within` later.
 
     Raises LakeError naming the day that is missing, or when no event has a label.
     """
@@ -91,26 +110,69 @@ def read_rows(
         table = _read(lake, events, wanted, None, progress)
     else:
         table = _of_period(recorded, events, period)
-    truth = _read(lake, outcomes, later, [*label.fields, outcomes.id], progress)
-    found = pc.index_in(
-        table[events.id].combine_chunks(), truth[outcomes.id].combine_chunks()
-    ).to_numpy(zero_copy_only=False)
-    known = ~np.isnan(found) if found.dtype.kind == "f" else np.ones(len(found), bool)
+    truth = _read(lake, outcomes, later, [*label.fields, outcomes.id, outcomes.time], progress)
+    found, lag = _outcomes_of(events, table, outcomes, truth)
+    within = label.within // timedelta(microseconds=1)
+    known = (found >= 0) & (lag >= 0) & (lag <= within)
+    early, late = (found >= 0) & (lag < 0), (found >= 0) & (lag > within)
+    if (unfound := found < 0).any():
+        late[unfound] = _known_later(lake, events, table, unfound, outcomes, later[-1])
     if not known.any():
         raise LakeError(
             f"none of {len(found):,} events in {events.source} has an outcome in {outcomes.source}"
-            f" ({truth.num_rows:,} events)",
-            next="load the events that hold the outcome into the lake",
+            f" ({truth.num_rows:,} events) that was known within {label.within} of it"
+            + (f"; {int(early.sum()):,} were known before it" if early.any() else "")
+            + (f"; {int(late.sum()):,} came later" if late.any() else ""),
+            next="a longer `within` of the label"
+            if late.any()
+            else "load the events that hold the outcome into the lake",
         )
     narrow = [outcomes.by_name[name] for name in label.fields]
     values = label.of({f.name: _plain(truth[f.name], f.kind) for f in narrow})
     truths = np.full(len(known), np.nan, np.float32)
-    truths[known] = values[found[known].astype(np.int64)]
+    truths[known] = values[found[known]]
     known &= ~np.isnan(truths)
     columns = windowed_columns(events, windows, table.filter(pa.array(known)))
-    rows = Rows(columns, truths[known], int((~known).sum()))
-    progress.finish(f"{len(rows):,} events with a known outcome, {rows.unknown:,} without")
+    left_out = len(known) - int(known.sum() + early.sum() + late.sum())
+    rows = Rows(columns, truths[known], left_out, int(early.sum()), int(late.sum()))
+    progress.finish(f"{len(rows):,} events with a known outcome, {rows.left_out(label)}")
     return rows
+
+
+def _outcomes_of(
+    events: Contract, table: pa.Table, outcomes: Contract, truth: pa.Table
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """For each event the row of its outcome, -1 for none, and by how many microseconds the
+    outcome came after it."""
+    place = pc.index_in(table[events.id].combine_chunks(), truth[outcomes.id].combine_chunks())
+    found = pc.fill_null(place, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    at, known_at = (
+        _plain(read[contract.time], "timestamp")
+        for read, contract in ((table, events), (truth, outcomes))
+    )
+    # A last element for the events without outcome.
+    return found, np.append(known_at, 0)[found] - at
+
+
+def _known_later(
+    lake: str,
+    events: Contract,
+    table: pa.Table,
+    unfound: np.ndarray[Any, Any],
+    outcomes: Contract,
+    last: date,
+) -> np.ndarray[Any, Any]:
+    """Which of the unfound events have an outcome after the last day that was read.
+
+    Counted and not used: so what the lake gets later changes no training.
+    """
+    wanted = table[events.id].filter(pa.array(unfound)).combine_chunks()
+    found = np.zeros(len(wanted), bool)
+    for day in days(lake, outcomes.source):
+        if day > last:
+            ids = read_partition(lake, outcomes, day, [outcomes.id])[outcomes.id]
+            found |= pc.is_in(wanted, ids.combine_chunks()).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _read(

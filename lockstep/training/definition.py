@@ -36,8 +36,8 @@ class Period:
             raise UsageError(f"the period from {self.start} until {self.until} has no days")
 
     def days(self, *, more: timedelta = timedelta()) -> list[date]:
-        """The days, and `more` after them."""
-        count = (self.until + more - self.start).days
+        """The days, and after them those that `more` reaches into."""
+        count = (self.until - self.start).days + -(-more // timedelta(days=1))
         return [self.start + timedelta(days=day) for day in range(count)]
 
 
@@ -53,8 +53,16 @@ class Label:
     """Columns -> one label a row."""
     meaning: str
     """For people, and part of the training's fingerprint."""
-    within: timedelta = timedelta(days=2)
-    """How much later than the scored event the truth may be known."""
+    within: timedelta
+    """How much later than the scored event the truth may be known. What comes later is no label:
+    it is counted apart, for an event's label must not depend on when somebody trains."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.within, timedelta) or self.within <= timedelta():
+            raise UsageError(
+                f"within of the label {self.meaning!r} is {self.within!r}, not a time above 0",
+                next="within=timedelta(days=2), or as long as the truth may take to be known",
+            )
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,16 @@ class Definition:
             raise UsageError(
                 f"the test period starts on {self.test.start},"
                 f" before the training period ends on {self.train.until}"
+            )
+        # As if trained when the test period begins: by then no later label was known.
+        known = self.train.days(more=self.label.within)[-1] + timedelta(days=1)
+        if self.test.start < known:
+            raise UsageError(
+                f"labels of the training period, which ends on {self.train.until}, become known"
+                f" within {self.label.within}, so until {known}: inside the test period, which"
+                f" starts on {self.test.start}",
+                next=f"leave a gap: start the test period on {known}, or end the training period"
+                f" on {self.train.until - (known - self.test.start)}",
             )
 
 

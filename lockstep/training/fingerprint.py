@@ -83,6 +83,7 @@ def settings(definition: Definition, contracts: Mapping[str, Contract], windows:
             "train": [definition.train.start.isoformat(), definition.train.until.isoformat()],
             "test": [definition.test.start.isoformat(), definition.test.until.isoformat()],
             "label": definition.label.meaning,
+            "within": definition.label.within.total_seconds(),
             "windows": windows.fingerprint,
             "contracts": {name: dict(found.document) for name, found in contracts.items()},
         }

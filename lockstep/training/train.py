@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from lockstep.progress import Progress, Silent
 from lockstep.settings import Settings
 from lockstep.training import fingerprint
 from lockstep.training.dataset import Rows, read_rows
+from lockstep.training.decimals import Decimals, Rounded, recorded_decimals
 from lockstep.training.definition import Definition, contract, load_definition
 from lockstep.training.history import read_windowed
 from lockstep.training.metrics import FALLING, measure
@@ -60,6 +62,11 @@ class Trained:
     native: bytes
     """The booster in XGBoost's UBJSON."""
     fingerprint: str
+    rows: Rows
+    """What it was trained on."""
+    test_rows: Rows
+    rounded: tuple[Rounded, ...]
+    """Values of its windows that have more decimals than count."""
 
 
 def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) -> Plan:
@@ -81,6 +88,7 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
         events,
         lambda source: Contract.of_source(use_case, source),
         outcomes=[(outcomes.source, name) for name in definition.label.fields],
+        decimals_of=partial(recorded_decimals, settings.lake, definition.train),
     )
     try:
         files = fingerprint.files(settings.lake, definition, events, outcomes, windows)
@@ -106,7 +114,8 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     """Do all five steps. Raises ModelRefused when the certificate cannot be given."""
     progress = progress or Silent()
     definition = plan.definition
-    trained_on, tested_on = read_periods(settings, plan, progress)
+    decimals = Decimals(plan.windows)
+    trained_on, tested_on = read_periods(settings, plan, progress, decimals)
     progress.start("trace the features")
     fitted = definition.fit(trained_on.columns)
     traced = trace(definition.features, fitted, plan.events, plan.windows)
@@ -144,15 +153,26 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
         tree_kernel=settings.tree_kernel,
     )
     progress.finish(compiled.certificate.summary())
-    return Trained(compiled, bytes(booster.save_raw("ubj")), plan.fingerprint)
+    return Trained(
+        compiled,
+        bytes(booster.save_raw("ubj")),
+        plan.fingerprint,
+        trained_on,
+        tested_on,
+        tuple(decimals.rounded()),
+    )
 
 
-def read_periods(settings: Settings, plan: Plan, progress: Progress) -> tuple[Rows, Rows]:
+def read_periods(
+    settings: Settings, plan: Plan, progress: Progress, decimals: Decimals | None = None
+) -> tuple[Rows, Rows]:
     """The rows to train on and those to test on, with the values of the plan's windows."""
     definition, recorded = plan.definition, None
     if plan.windows:
         days = [*definition.train.days(), *definition.test.days()]
-        recorded = read_windowed(settings, plan.events, plan.windows, days, progress)
+        recorded = read_windowed(
+            settings, plan.events, plan.windows, days, progress, decimals=decimals
+        )
     train, test = (
         read_rows(
             settings.lake,

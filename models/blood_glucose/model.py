@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,12 @@ MODEL = Definition(
         fields=("after",),
         of=_after,
         meaning="glucose half an hour later, mg/dl",
+        within=timedelta(hours=1),
     ),
     # The longest window reaches back seven days, and the recorded days begin on 24 July.
     train=Period(date(2010, 8, 1), date(2010, 9, 20)),
-    test=Period(date(2010, 9, 20), date(2010, 10, 10)),
+    # A day between them, in which the last labels of the training period become known.
+    test=Period(date(2010, 9, 21), date(2010, 10, 10)),
     parameters={
         "objective": "reg:squarederror",
         "tree_method": "hist",

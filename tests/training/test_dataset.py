@@ -16,6 +16,7 @@ from lockstep.training.definition import Period
 from models.flight_delay.model import MODEL
 from tests.small_model import arrivals, departures
 
+HOUR = timedelta(hours=1)
 PERIOD = Period(date(2013, 1, 3), date(2013, 1, 6))
 
 
@@ -41,11 +42,44 @@ def test_labels_against_a_dictionary(tiny):
 
 
 def test_the_truth_may_be_known_after_the_period(tiny):
-    found = label_days(tiny.lake, MODEL.label, arrivals().source, PERIOD)
-    assert found[0] == PERIOD.start
-    assert found[-1] == date(2013, 1, 7)
-    late = read(tiny.lake, label=dataclasses.replace(MODEL.label, within=timedelta()))
-    assert len(late) < len(read(tiny.lake))
+    for within, last in ((timedelta(days=2), 7), (timedelta(days=1), 6), (HOUR, 6)):
+        label = dataclasses.replace(MODEL.label, within=within)
+        found = label_days(tiny.lake, label, arrivals().source, PERIOD)
+        assert (found[0], found[-1]) == (PERIOD.start, date(2013, 1, last))
+
+
+def test_what_is_known_too_late_or_before_is_no_label_and_counted_apart(tiny):
+    """By event: an outcome within an hour counts, whatever day it falls into."""
+    rows = read(tiny.lake)
+    assert rows.early == rows.late == 0
+    hasty = read(tiny.lake, label=dataclasses.replace(MODEL.label, within=HOUR))
+    assert 0 < len(hasty) < len(rows)
+    assert hasty.late == len(rows) - len(hasty)
+    assert (hasty.unknown, hasty.early) == (rows.unknown, 0)
+    came = dict(zip(*flown(tiny.lake), strict=True))
+    assert all(came[event] <= 3_600_000_000 for event in hasty.columns["event_id"])
+    assert "came later than within 1:00:00" in hasty.left_out(
+        dataclasses.replace(MODEL.label, within=HOUR)
+    )
+
+
+def test_an_outcome_weeks_later_is_late_and_not_missing(tiny, tmp_path):
+    day, lake = date(2013, 1, 3), str(tmp_path)
+    events = read_partition(tiny.lake, departures(), day).slice(50)
+    outcomes = read_partition(tiny.lake, arrivals(), day)
+    known = np.isin(outcomes["event_id"].to_numpy(), events["event_id"].to_numpy())
+    outcomes = outcomes.filter(known)
+    write_partition(lake, departures().source, day, "a", events)
+    for position, at in enumerate((day, date(2013, 2, 9), date(2012, 12, 31))):
+        part = outcomes.slice(position * 100, 100)
+        write_partition(lake, arrivals().source, at, "a", moved(part, at, 86_399_999_999))
+    rows = read(lake, Period(day, date(2013, 1, 4)))
+    # What is older than the period is not read: it is no outcome of these events.
+    assert (len(rows), rows.late) == (100, 100)
+    assert rows.unknown == len(events) - 200
+    write_partition(lake, arrivals().source, day, "a", moved(outcomes.slice(0, 100), day))
+    with pytest.raises(LakeError, match=r"100 were known before it; 100 came later"):
+        read(lake, Period(day, date(2013, 1, 4)))
 
 
 def test_a_missing_day_is_named(tiny):
@@ -63,13 +97,28 @@ def test_no_event_has_an_outcome(tiny, tmp_path):
         read(lake, Period(day, date(2013, 1, 4)))
 
 
-def moved(table, day: date):
-    """The table with all its events at one time of `day`."""
+def flown(lake: str) -> tuple[list[str], list[int]]:
+    """Events, and how many microseconds later each arrived."""
+    import pyarrow as pa
+
+    left, came = (
+        pa.concat_tables(read_partition(lake, of, day) for day in days(lake, of.source))
+        for of in (departures(), arrivals())
+    )
+    joined = came.select(["event_id", "arrived_at"]).join(
+        left.select(["event_id", "departed_at"]), "event_id", join_type="inner"
+    )
+    at = {name: joined[name].cast(pa.int64()).to_numpy() for name in ("arrived_at", "departed_at")}
+    return joined["event_id"].to_pylist(), (at["arrived_at"] - at["departed_at"]).tolist()
+
+
+def moved(table, day: date, into: int = 0):
+    """The table with all its events at one time of `day`, `into` microseconds after its begin."""
     import pyarrow as pa
 
     position = table.schema.get_field_index("arrived_at")
     type = table.schema.field(position).type
-    at = pa.array(np.full(table.num_rows, (day - date(1970, 1, 1)).days * 86_400_000_000))
+    at = pa.array(np.full(table.num_rows, (day - date(1970, 1, 1)).days * 86_400_000_000 + into))
     return table.set_column(position, "arrived_at", at.cast(type))
 
 

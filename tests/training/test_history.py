@@ -112,7 +112,7 @@ def plan(**changes) -> training.Plan:
         features=row_features,
         windows=(),
         train=Period(date(2013, 1, 3), date(2013, 1, 5)),
-        test=Period(date(2013, 1, 5), date(2013, 1, 6)),
+        test=Period(date(2013, 1, 6), date(2013, 1, 7)),
         trees=2,
         **changes,
     )
@@ -157,7 +157,7 @@ def declared(monkeypatch, **changes):
 
 def test_a_day_of_state_that_nobody_recorded(settings, monkeypatch):
     period = Period(date(2013, 1, 1), date(2013, 1, 3))
-    test = Period(date(2013, 1, 3), date(2013, 1, 4))
+    test = Period(date(2013, 1, 4), date(2013, 1, 5))
     declared(monkeypatch, train=period, test=test)
     with pytest.raises(LakeError, match=r"windows over flight_\w+ \(.*see flight_\w+/date=2012-12"):
         training.make_plan(settings, "flight_delay")
@@ -166,7 +166,7 @@ def test_a_day_of_state_that_nobody_recorded(settings, monkeypatch):
 def test_other_windows_are_another_training(settings, monkeypatch):
     periods = {
         "train": Period(date(2013, 1, 3), date(2013, 1, 5)),
-        "test": Period(date(2013, 1, 5), date(2013, 1, 6)),
+        "test": Period(date(2013, 1, 6), date(2013, 1, 7)),
     }
     found = set()
     for chosen in (MODEL.windows, MODEL.windows[:3], ()):
@@ -179,7 +179,9 @@ def test_other_windows_are_another_training(settings, monkeypatch):
 
 def test_a_window_over_the_label_of_its_own_events_is_refused(settings, monkeypatch):
     own = Source("flight_departures", delay="1min", clock_skew="5s")
-    seeing = Window("w", own, by="origin", value="distance", agg="mean", over="1h", hop="5min")
+    seeing = Window(
+        "w", own, by="origin", value="distance", agg="mean", over="1h", hop="5min", scale=0
+    )
     label = dataclasses.replace(MODEL.label, contract="departure.v1.json", fields=("distance",))
     declared(monkeypatch, windows=(seeing,), label=label)
     with pytest.raises(UsageError, match=r"window w: value reads 'distance', the outcome"):

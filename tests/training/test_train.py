@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from lockstep.registry.locate import Located, certificate_path, locate, native_p
 from lockstep.scoring import OnnxScorer
 from lockstep.settings import Settings
 from lockstep.training import fingerprint
-from lockstep.training.definition import Definition, Period, load_definition
+from lockstep.training.definition import Definition, Label, Period, load_definition
 from lockstep.training.train import check_gates, make_plan
 from lockstep.training.verification import verify
 from models.flight_delay.model import MODEL
@@ -64,7 +64,7 @@ def test_what_the_file_says_of_itself(trained):
     model = open_model(trained.read_bytes())
     about = model.manifest.training
     assert model.manifest.use_case == "tiny"
-    assert (about.trained_from, about.trained_until) == ("2013-01-02", "2013-01-12")
+    assert (about.trained_from, about.trained_until) == ("2013-01-02", "2013-01-11")
     assert (about.tested_from, about.tested_until) == ("2013-01-12", "2013-01-17")
     assert about.rows > about.positives > 0
     assert about.metrics["auc"] > 0.8
@@ -167,6 +167,34 @@ def test_periods_do_not_overlap():
         dataclasses.replace(MODEL, test=Period(date(2013, 9, 30), date(2013, 12, 1)))
     with pytest.raises(UsageError, match="has no days"):
         Period(date(2013, 1, 1), date(2013, 1, 1))
+
+
+def test_labels_of_the_training_period_are_known_before_the_test_period():
+    """Else the test would be of a model that nobody could have trained by then."""
+    label = dataclasses.replace(MODEL.label, within=timedelta(days=30))
+    with pytest.raises(
+        UsageError, match="known within 30 days, 0:00:00, so until 2013-10-31"
+    ) as no:
+        dataclasses.replace(MODEL, label=label)
+    assert no.value.next == (
+        "leave a gap: start the test period on 2013-10-31, or end the training period on 2013-09-02"
+    )
+    for fits in (
+        {"test": Period(date(2013, 10, 31), date(2014, 1, 1))},
+        {"train": Period(date(2013, 1, 2), date(2013, 9, 2))},
+    ):
+        dataclasses.replace(MODEL, label=label, **fits)
+
+
+@pytest.mark.parametrize("within", [timedelta(0), timedelta(days=-1), 2, None])
+def test_a_label_has_a_time_to_be_known_in(within):
+    with pytest.raises(UsageError, match="not a time above 0"):
+        dataclasses.replace(MODEL.label, within=within)
+
+
+def test_nobody_guesses_how_long_a_label_takes():
+    with pytest.raises(TypeError, match="within"):
+        Label(contract="arrival.v1.json", fields=(), of=len, meaning="")
 
 
 def test_what_is_no_definition(tmp_path, monkeypatch):
