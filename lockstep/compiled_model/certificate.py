@@ -25,12 +25,18 @@ class Compared(msgspec.Struct, frozen=True):
     largest_score_difference: float
     differ_between_batch_sizes: int
     """Rows whose score or margin depends on the batch that they came in."""
+    features_differ: int | None = None
+    """Rows with a feature that the graph computes otherwise than NumPy, which the native model was
+    given. None where it was given the graph's: there is no features function without models/."""
 
     @property
     def holds(self) -> bool:
         """Whether nothing differs that may not."""
         return not (
-            self.margins_differ or self.scores_beyond_bound or self.differ_between_batch_sizes
+            self.margins_differ
+            or self.scores_beyond_bound
+            or self.differ_between_batch_sizes
+            or self.features_differ
         )
 
 
@@ -41,7 +47,7 @@ class Certificate(msgspec.Struct, frozen=True):
     use_case: str
     score_bound: float
     compared: dict[str, Compared]
-    """By the name of the set: validation, edge_events, edge_features."""
+    """By the name of the set: validation, edge_events, beyond_contract, edge_features."""
     golden_rows: int
     versions: dict[str, str]
     machine: str = platform.machine()

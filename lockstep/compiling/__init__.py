@@ -3,6 +3,7 @@
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiling.compile import Compiled, compile_model, rows_to_answer
 from lockstep.compiling.graph import FeatureFunction, Traced, trace
+from lockstep.compiling.same_features import require_own_rows, same_features
 
 __all__ = [
     "Certificate",
@@ -10,6 +11,8 @@ __all__ = [
     "FeatureFunction",
     "Traced",
     "compile_model",
+    "require_own_rows",
     "rows_to_answer",
+    "same_features",
     "trace",
 ]

@@ -23,11 +23,12 @@ from lockstep.compiled_model.manifest import (
 from lockstep.compiled_model.parts import Matrix, trees_part
 from lockstep.compiled_model.sealing import seal
 from lockstep.compiled_model.session import open_session
-from lockstep.compiling.edges import edge_columns, edge_matrix
+from lockstep.compiling.edges import edge_columns, edge_matrix, spread
 from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.native import Answers, native_answers, native_booster
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, RowSet, certify
+from lockstep.compiling.same_features import require_own_rows, same_features
 from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
 from lockstep.features.windows import WindowSet
 from lockstep.scoring import Scorer, open_scorer
@@ -37,6 +38,7 @@ from lockstep.settings import TreeKernel
 __all__ = ["Compiled", "compile_model", "row_sets", "rows_to_answer"]
 
 _EDGE_ROWS = 20_000
+_BEYOND = "beyond_contract"
 _GOLDEN_SEEN = 32
 _GOLDEN_EDGES = 32
 _CHUNK = 8192
@@ -72,12 +74,13 @@ def compile_model(
     the traced features with NaN for what is missing. `validation` are raw columns that were not
     trained on, and the values that the traced windows had there, float32, by name.
 
-    Raises ModelRefused when the compiled model differs from the native one in any way that it may
-    not, UsageError for an estimator that cannot be compiled, or that means another model than it
-    says (`native_booster`). The certificate takes a while: `answered` is told rows as they are
-    answered, `rows_to_answer` of them in all.
+    Raises ModelRefused when the compiled model differs from the native one, or the graph's features
+    from NumPy's, in any way that they may not; UsageError for an estimator that cannot be compiled,
+    or that means another model than it says (`native_booster`). The certificate takes a while:
+    `answered` is told rows as they are answered, `rows_to_answer` of them in all.
     """
     booster = native_booster(booster, traced.names)
+    require_own_rows(traced, validation)
     forest = read_forest(booster)
     margin, score = margin_and_score(traced.matrix, forest)
     graph = traced.build({"score": score, "margin": margin})
@@ -103,7 +106,7 @@ def compile_model(
     certificate = certify(
         digest,
         use_case,
-        row_sets(model, scorer, traced.reader(), forest, booster, validation),
+        row_sets(model, scorer, traced.reader(), forest, booster, validation, traced),
         golden_rows=len(manifest.golden.margin),
         versions=versions,
         trees=str(scorer.engine),
@@ -120,30 +123,42 @@ def rows_to_answer(validation: int) -> int:
 def row_sets(
     model: CompiledModel,
     scorer: Scorer,
-    matrix: Matrix,
+    graph: Matrix,
     forest: Forest,
     booster: Any,
     validation: Columns,
+    traced: Traced | None = None,
 ) -> list[RowSet]:
     """What a certificate compares: recorded events, edge events, and edges of the features.
 
-    The answers are those of `scorer`, as it will serve, with its kernel for the trees.
+    The answers are those of `scorer`, as it will serve, with its kernel for the trees. The native
+    model is given NumPy's features of events that the contract allows, which raises ModelRefused
+    where the graph's are others; the graph's beyond it, and where nobody has `traced` the
+    features function.
     """
+
+    def edges(*, within: bool) -> Columns:
+        seen = spread(validation, _CHUNK)
+        asked = (model.contract, model.manifest.inputs, model.windows, forest, seen)
+        drawn = edge_columns(*asked, _EDGE_ROWS // 2, within=within)
+        # A function may read a field that nothing of the graph depends on.
+        return {name: np.resize(column, _EDGE_ROWS // 2) for name, column in seen.items()} | drawn
+
+    events = {
+        "validation": validation,
+        "edge_events": edges(within=True),
+        _BEYOND: edges(within=False),
+    }
     sets = []
-    edges = edge_columns(
-        model.contract,
-        model.manifest.inputs,
-        model.windows,
-        forest,
-        _some(validation, _CHUNK),
-        _EDGE_ROWS,
-    )
-    for name, columns in (("validation", validation), ("edge_events", edges)):
-        native = native_answers(booster, matrix.read(columns))
+    for name, columns in events.items():
+        matrix, differ = graph.read(columns), None
+        if traced is not None and name != _BEYOND:
+            matrix, differ = same_features(traced, columns, matrix, name), 0
+        native = native_answers(booster, matrix)
         fields = {name: columns[name] for name in model.input_names}
-        windows = _values(model.windows, columns, len(native[0]))
+        windows = _values(model.windows, columns, len(matrix))
         answering = _Scoring(scorer, fields, encode_strings(fields), windows)
-        sets.append(RowSet(name, len(native[0]), native, answering))
+        sets.append(RowSet(name, len(matrix), native, answering, differ))
     features = edge_matrix(forest, _EDGE_ROWS)
     native = native_answers(booster, features)
     estimating = _Estimating(scorer, *trees_part(model), features)
@@ -188,9 +203,9 @@ def _golden(
     """Recorded events, then edge events; values of sensitive fields are made up in both."""
     windows = traced.windows
     edges = edge_columns(
-        contract, traced.inputs, windows, forest, _some(validation, _CHUNK), _CHUNK
+        contract, traced.inputs, windows, forest, spread(validation, _CHUNK), _CHUNK
     )
-    seen = _some(validation, _GOLDEN_SEEN)
+    seen = spread(validation, _GOLDEN_SEEN)
     fields = [wanted.name for wanted in traced.inputs]
     hidden = {name for name in fields if contract.by_name[name].sensitive}
     columns = {}
@@ -210,13 +225,6 @@ def _values(windows: WindowSet, columns: Columns, rows: int) -> np.ndarray[Any, 
     for position, name in enumerate(windows.names):
         found[:, position] = columns[name]
     return found
-
-
-def _some(columns: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:
-    """Up to `rows` rows, evenly spread."""
-    total = len(next(iter(columns.values())))
-    index = np.unique(np.linspace(0, total - 1, min(rows, total)).astype(np.int64))
-    return {name: column[index] for name, column in columns.items()}
 
 
 def _serialise(graph: ModelProto, manifest: Manifest) -> bytes:

@@ -4,6 +4,9 @@ Null, NaN, both infinities, negative zero, the smallest and the largest floats, 
 training never saw, the contract's bounds, and every threshold of the trees with the floats next
 to it. Windows have all of that too, whether or not events could ever add up to it. Drawn with a
 fixed seed: the same model gets the same rows.
+
+Events `within` the contract are rare, too, but may come: numbers keep their bounds and are null
+only where they may be, and windows are what sums can be.
 """
 
 from __future__ import annotations
@@ -18,13 +21,14 @@ from lockstep.compiling.estimator import Forest
 from lockstep.contracts import Columns, Contract, Field
 from lockstep.features.windows import WindowSet
 
-__all__ = ["edge_columns", "edge_matrix"]
+__all__ = ["edge_columns", "edge_matrix", "spread"]
 
 _SEED = 20130101
 _SPECIAL = (
     *(np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1e-45, -1e-45, 1.1754944e-38),
     *(3.4028235e38, -3.4028235e38, 16777217.0),
 )
+_LARGEST_SUM = 2.0**53
 _UNSEEN = ("", "?", "\u00e9\u00df\u4e2d", "a" * 40)
 
 
@@ -35,13 +39,17 @@ def edge_columns(
     forest: Forest,
     seen: Columns,
     rows: int,
+    *,
+    within: bool = False,
 ) -> dict[str, np.ndarray[Any, Any]]:
     """`rows` events at the edges, and their window values, float32, by name.
 
-    `seen` are recorded events, whose categories are drawn too.
+    `seen` are recorded events, whose categories are drawn too. `within` draws what the contract
+    allows only, but for strings: a feature asks of one whether it is another, whatever it is.
     """
     draw = np.random.default_rng(_SEED)
     near = _neighbours(np.array(forest.threshold, np.float32))
+    special = np.array(_SPECIAL)
     found = {}
     for wanted in inputs:
         field = contract.by_name[wanted.name]
@@ -51,19 +59,25 @@ def edge_columns(
             values = np.array([*_UNSEEN, *field.enum, *known], object)
         elif field.kind == "number":
             values = np.concatenate([_bounds(field), near]).astype(np.float64)
+            values = _allowed(field, values) if within else values
         else:
             values = seen[field.name]
         found[field.name] = values[draw.integers(0, len(values), rows)]
         if field.kind != "string":
             # Half of them rare ones, which the many others would leave no room.
-            rare = np.array(_SPECIAL) if field.kind == "number" else _bounds(field)
+            rare = special if field.kind == "number" else _bounds(field)
+            if within:
+                rare = _allowed(field, np.concatenate([_bounds(field), rare]))
             half = np.flatnonzero(draw.random(rows) < 0.5)
             found[field.name][half] = draw.choice(rare, len(half)).astype(values.dtype)
+    rare = special.astype(np.float32)
+    values = np.concatenate([near, rare])
+    if within:
+        rare, values = (v[~(np.abs(v) > _LARGEST_SUM)] for v in (rare, values))
     for name in windows.names:
-        values = np.concatenate([near, np.array(_SPECIAL, np.float32)])
         found[name] = values[draw.integers(0, len(values), rows)]
         half = np.flatnonzero(draw.random(rows) < 0.5)
-        found[name][half] = draw.choice(np.array(_SPECIAL, np.float32), len(half))
+        found[name][half] = draw.choice(rare, len(half))
     return found
 
 
@@ -81,10 +95,24 @@ def edge_matrix(forest: Forest, rows: int) -> np.ndarray[Any, np.dtype[np.float3
     return matrix
 
 
+def spread(columns: Columns, rows: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Up to `rows` of them, evenly spread."""
+    total = len(next(iter(columns.values())))
+    index = np.unique(np.linspace(0, total - 1, min(rows, total)).astype(np.int64))
+    return {name: column[index] for name, column in columns.items()}
+
+
 def _neighbours(thresholds: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     own = np.unique(thresholds)
     up, down = np.float32(np.inf), np.float32(-np.inf)
     return np.concatenate([own, np.nextafter(own, up), np.nextafter(own, down)])
+
+
+def _allowed(field: Field, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Those that an event may have."""
+    allowed = (values >= field.minimum) & (values <= field.maximum)
+    found: np.ndarray[Any, Any] = values[allowed | (np.isnan(values) & field.nullable)]
+    return found
 
 
 def _bounds(field: Field) -> np.ndarray[Any, Any]:

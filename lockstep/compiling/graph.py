@@ -20,6 +20,7 @@ from spox import Var
 from lockstep.compiled_model.manifest import Input
 from lockstep.compiled_model.opening import GRAPH_TYPES
 from lockstep.compiled_model.parts import MATRIX, Matrix
+from lockstep.compiling.asking import asking
 from lockstep.contracts import Contract
 from lockstep.errors import UsageError
 from lockstep.features import Array, Event
@@ -44,6 +45,11 @@ class Traced:
     """Every one of them is read."""
     matrix: Var
     arguments: Mapping[str, Var]
+    values: Mapping[str, Var]
+    """The symbol of each feature, float32[n]."""
+    contract: Contract
+    function: FeatureFunction
+    fitted: Mapping[str, Any]
 
     def build(self, outputs: Mapping[str, Var]) -> ModelProto:
         """The graph from fields and windows to `outputs`, without metadata."""
@@ -56,6 +62,11 @@ class Traced:
         """The features graph, ready to run: what the estimator is trained on."""
         graph = self.build({MATRIX: self.matrix})
         return Matrix(graph, self._reads)
+
+    def inputs_of(self, feature: str) -> list[str]:
+        """The fields and windows that one feature is made of."""
+        # An identity, because a feature may be an input as it is.
+        return _used(self.arguments, op.identity(self.values[feature]))
 
     @property
     def _reads(self) -> list[str]:
@@ -76,10 +87,17 @@ def trace(
     types = {field.name: GRAPH_TYPES[field.kind] for field in contract.fields}
     types |= dict.fromkeys(windows.names, "float32")
     arrays = {name: ndx.argument(shape=("N",), dtype=_DTYPES[type]) for name, type in types.items()}
-    found = features(arrays, fitted)
+    with asking("the features function"):
+        found = features(arrays, fitted)
+    if not isinstance(found, Mapping):
+        raise UsageError(
+            f"the features function returns {type(found).__name__}, not names and arrays",
+            next='return {"name": xp.astype(..., xp.float32), ...} in the model\'s features.py',
+        )
     if not found:
         raise UsageError("the features function returns no features")
     for name, value in found.items():
+        _require_name(name)
         if not isinstance(value, ndx.Array) or value.dtype != ndx.float32 or value.ndim != 1:
             shown = (
                 f"{value.dtype} of {value.ndim} dimensions" if hasattr(value, "dtype") else value
@@ -91,10 +109,7 @@ def trace(
     one = op.const([1])
     matrix = op.concat([op.unsqueeze(v.unwrap_spox(), one) for v in found.values()], axis=1)
     arguments = {name: array.unwrap_spox() for name, array in arrays.items()}
-    used = {
-        given.name
-        for given in spox.build(arguments, {MATRIX: matrix}, drop_unused_inputs=True).graph.input
-    }
+    used = _used(arguments, matrix)
     idle = [name for name in windows.names if name not in used]
     if idle:
         # A worker would keep its state for nothing.
@@ -107,4 +122,22 @@ def trace(
         for field in contract.fields
         if field.name in used
     )
-    return Traced(tuple(found), inputs, windows, matrix, arguments)
+    values = {name: value.unwrap_spox() for name, value in found.items()}
+    return Traced(
+        tuple(found), inputs, windows, matrix, arguments, values, contract, features, fitted
+    )
+
+
+def _used(arguments: Mapping[str, Var], value: Var) -> list[str]:
+    """The arguments that a value depends on."""
+    model = spox.build(dict(arguments), {MATRIX: value}, drop_unused_inputs=True)
+    return [given.name for given in model.graph.input]
+
+
+def _require_name(name: Any) -> None:
+    """A feature's name is one that XGBoost takes too."""
+    if not isinstance(name, str) or not name or any(sign in name for sign in "[]<"):
+        raise UsageError(
+            f"a feature is named {name!r}: a name is text without [, ] and <",
+            next="name it otherwise in the model's features.py",
+        )

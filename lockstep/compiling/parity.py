@@ -1,8 +1,8 @@
 """The certificate: proof that the compiled model answers as the native one does.
 
-Every compile ends in it, and nothing makes a compiled model without it. Compared are margins,
-bit for bit, and scores, within a bound (ONNX Runtime's sigmoid differs from XGBoost's in the
-last bit); between batch sizes both bit for bit.
+Every compile ends in it, and nothing makes a compiled model without it. Compared are row features
+with NumPy's (`same_features`); margins, bit for bit, and scores, within a bound (ONNX Runtime's
+sigmoid differs from XGBoost's in the last bit); between batch sizes both bit for bit.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class RowSet:
     rows: int
     native: Answers
     score: Callable[[slice], Answers]
+    features_differ: int | None = None
+    """Rows whose row features differ between NumPy and the graph; None where nobody compared."""
 
 
 def compare(rows: RowSet, *, answered: Callable[[int], None] = lambda _: None) -> Compared:
@@ -53,7 +55,7 @@ def compare(rows: RowSet, *, answered: Callable[[int], None] = lambda _: None) -
         first = first or (score, margin)
         unlike = (_bits(score) != _bits(first[0])) | (_bits(margin) != _bits(first[1]))
         between = max(between, int(unlike.sum()))
-    return Compared(rows.rows, BATCH_SIZES, margins, beyond, largest, between)
+    return Compared(rows.rows, BATCH_SIZES, margins, beyond, largest, between, rows.features_differ)
 
 
 def certify(

@@ -1,7 +1,8 @@
 """What features are written with: array-API code, three exact helpers, window declarations.
 
 A row feature runs eagerly on NumPy arrays and is traced with ndonnx into the compiled model.
-Both give the same bits as long as it uses exact operations: arithmetic, comparison, look-up.
+Both give the same bits as long as it uses exact operations: arithmetic, comparison, look-up. The
+certificate compares them, and names a feature that differs (exp, log and powers do).
 Importing this package imports neither ndonnx nor any training library.
 """
 

@@ -2,7 +2,7 @@
 
 1. read the training and the test period from the lake, with the windows that each event saw
 2. fit the features' constants on the training rows, trace the features into a graph
-3. run that graph over the rows: its output, and nothing else, is what XGBoost is trained on
+3. run that graph over the rows: its output, which has to be NumPy's, is what XGBoost is trained on
 4. measure on the test period
 5. compile, open as a scorer will, certify on the whole test period
 """
@@ -22,7 +22,9 @@ from lockstep.compiling import (
     Compiled,
     Traced,
     compile_model,
+    require_own_rows,
     rows_to_answer,
+    same_features,
     trace,
 )
 from lockstep.contracts import Contract
@@ -120,7 +122,9 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     fitted = definition.fit(trained_on.columns)
     traced = trace(definition.features, fitted, plan.events, plan.windows)
     matrix = traced.reader()
+    require_own_rows(traced, trained_on.columns)
     ready, unseen = matrix.read(trained_on.columns), matrix.read(tested_on.columns)
+    same_features(traced, trained_on.columns, ready, "training")
     progress.finish(
         f"{len(traced.names)} features of {len(traced.inputs)} fields"
         f" and {len(traced.windows)} windows"

@@ -27,7 +27,9 @@ def test_every_compile_ends_in_one():
     compiled = small_compiled()
     found = compiled.certificate
     assert found.digest == compiled.model.digest
-    assert set(found.compared) == {"validation", "edge_events", "edge_features"}
+    assert set(found.compared) == {
+        *("validation", "edge_events", "beyond_contract", "edge_features")
+    }
     assert found.compared["validation"].rows == 4_000
     assert found.trees == "compiled"
     assert found.golden_rows == len(compiled.model.manifest.golden.margin) >= 64

@@ -1,0 +1,50 @@
+"""Functions of a use case, called so that what goes wrong in them is said with its line."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from sysconfig import get_paths
+
+import lockstep
+from lockstep.errors import LockstepError, UsageError
+
+__all__ = ["asking"]
+
+_LONGEST = 300
+_OTHERS = (str(Path(lockstep.__file__).parent), *get_paths().values())
+"""Where code lies that no use case wrote."""
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Call code of `what` inside. What it raises becomes a UsageError with its file and line."""
+    try:
+        yield
+    except LockstepError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:_LONGEST]
+        raise UsageError(
+            f"{what} raised {type(error).__name__}: {said}{_place(error)}",
+            next="mend it there",
+        ) from error
+
+
+def _place(error: Exception) -> str:
+    """The last line of the use case's own code that the error went through."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" at {_short(error.filename)}:{error.lineno}"
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*_OTHERS, "<"))
+    ]
+    return f" at {_short(own[-1].filename)}:{own[-1].lineno}" if own else ""
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file
