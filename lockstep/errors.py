@@ -38,6 +38,8 @@ __all__ = [
     "UsageError",
     "marked",
     "marked_in",
+    "printable",
+    "reason_of",
 ]
 
 _MARK = "lockstep says "
@@ -122,3 +124,32 @@ def marked_in(text: str) -> LockstepError | None:
     (kind, message, left, next_), _ = json.JSONDecoder().raw_decode("[" + rest)
     error: LockstepError = globals()[kind](message, left=left, next=next_)
     return error
+
+
+def printable(text: str, longest: int | None = None, *, lines: bool = False) -> str:
+    """Text from outside as characters that can be seen, on one line unless `lines`.
+
+    Control characters, terminal sequences, marks that turn the direction of writing and halves
+    of surrogate pairs are escaped as Python does; at most `longest` characters are left.
+    """
+    if longest is not None and len(text) > longest:
+        text = text[: longest - 1] + "…"
+    if not text.isprintable():
+        text = "".join(
+            character
+            if character.isprintable() or (lines and character == "\n")
+            else character.encode("unicode_escape").decode()
+            for character in text
+        )
+    if longest is not None and len(text) > longest:
+        text = text[: longest - 1] + "…"
+    return text
+
+
+def reason_of(error: BaseException, longest: int = 500) -> str:
+    """A foreign error as a reason: its type and what it says, whatever it holds."""
+    name = type(error).__name__
+    try:
+        return printable(f"{name}: {error}", longest)
+    except Exception:
+        return name

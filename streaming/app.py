@@ -1,7 +1,8 @@
-"""The Faust app: hosts the scoring service, answers its pages, listens to its control topic.
+"""The Faust app: hosts the scoring service and answers its pages.
 
-Scoring does not go through a Faust agent: an exception inside an agent acknowledges the event.
-The one agent here reads the control topic, whose messages are hints that may be lost.
+Nothing in it talks to Kafka. Scoring does not go through a Faust agent: an exception inside an
+agent acknowledges the event. Nor does the control topic: what Faust's client cannot read ends
+the process.
 
     python -m streaming.app USE_CASE [--port 6066] [--accept-loss]
 """
@@ -17,7 +18,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,26 +30,24 @@ from prometheus_client import generate_latest
 from lockstep.errors import LockstepError, UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
-from streaming.patience import patiently
 from streaming.service import ScoringService
-from streaming.topics import events_topic_id
 
 __all__ = ["build", "main"]
 
 log = logging.getLogger("lockstep.stream")
 
 
-def build(
-    service: ScoringService, settings: Settings, pipeline: Pipeline, port: int, datadir: str
-) -> Any:
+class _Host(faust.App):  # type: ignore[misc]
+    """Services and pages, and no Kafka."""
+
+    class BootStrategy(faust.App.BootStrategy):  # type: ignore[misc]
+        enable_kafka = False
+
+
+def build(service: ScoringService, pipeline: Pipeline, port: int, datadir: str) -> Any:
     """The Faust app around a scoring service; pages on loopback only."""
-    app = faust.App(
-        # Each worker hears every hint, so each is a group of its own.
-        f"{pipeline.use_case}-control-{os.getpid()}",
-        broker=f"aiokafka://{settings.kafka}",
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        consumer_auto_offset_reset="latest",
+    app = _Host(
+        pipeline.use_case,
         web_host="127.0.0.1",
         web_bind="127.0.0.1",
         web_port=port,
@@ -77,13 +75,6 @@ def build(
         async def on_stop(self) -> None:
             service.stop()
             await asyncio.wait([self.done])
-
-    @app.agent(app.topic(pipeline.topics.control, value_serializer="json"))
-    async def control(hints: Any) -> None:
-        async for hint in hints:
-            log.info("control: %s", hint)
-            if hint == {"command": "refresh"}:
-                service.models.wake()
 
     @app.page("/health")
     class Health(View):  # type: ignore[misc]
@@ -121,8 +112,6 @@ def main(arguments: list[str] | None = None) -> int:
         if given.topic:
             pipeline = pipeline.on(given.topic)
         service = ScoringService(settings, pipeline, accept_loss=given.accept_loss)
-        if not _wait_for_kafka(service, settings, pipeline):
-            return 0
     except LockstepError as error:
         log.error("%s: %s", type(error).__name__, error)
         return 1
@@ -130,7 +119,7 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
     with tempfile.TemporaryDirectory(prefix="lockstep-worker-") as datadir:
-        app = build(service, settings, pipeline, given.port, datadir)
+        app = build(service, pipeline, given.port, datadir)
         # Its standard output is for progress spinners only.
         with Path(os.devnull).open("w") as nowhere:
             return _run(service, faust.Worker(app, stdout=nowhere, override_logging=False))
@@ -162,30 +151,6 @@ def _require_free(port: int) -> None:
                 f"port {port} for the worker's pages is not free: {error.strerror}",
                 next="lockstep stream USE_CASE --port ANOTHER",
             ) from None
-
-
-def _wait_for_kafka(service: ScoringService, settings: Settings, pipeline: Pipeline) -> bool:
-    """Faust itself gives up on a broker that is away at start; a worker waits for it.
-
-    False when told to stop meanwhile.
-    """
-    log.info("reading %s from %s", pipeline.topics.events, settings.kafka)
-    give_up = threading.Event()
-    before = {
-        number: signal.signal(number, lambda *_: give_up.set())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        patiently(
-            lambda: events_topic_id(settings.kafka, pipeline.topics),
-            "kafka",
-            service.status,
-            give_up,
-        )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return not give_up.is_set()
 
 
 if __name__ == "__main__":

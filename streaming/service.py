@@ -16,6 +16,7 @@ from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.ledger import Ledger
+from streaming.control import ControlTopic
 from streaming.intake import Intake
 from streaming.model_refresh import ModelRefresher
 from streaming.outlet import Outlet
@@ -135,10 +136,13 @@ class ScoringService:
             self.stop,
             accept_loss=self._accept_loss,
         )
+        control = ControlTopic(settings.kafka, topics.control, self.models.wake)
+        control.start()
         try:
             intake.run(self._stop)
         finally:
             self.stop()
+            control.stop()
             self.models.stop()
             watch.stop()
             outlet.close()

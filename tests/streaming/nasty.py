@@ -1,0 +1,95 @@
+"""Records as a producer may send them: any bytes, any headers, any compression."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from tests.streaming.deployment import Deployment
+
+__all__ = ["MIB", "Nasty", "about", "limit", "noise", "produce"]
+
+MIB = 2**20
+
+
+class Nasty(NamedTuple):
+    """A record as a producer may send it."""
+
+    value: bytes | None
+    key: bytes | None = None
+    headers: list[tuple[str, bytes | None]] = []  # noqa: RUF012 - nobody changes it
+    codec: str = "none"
+    timestamp: int | None = None
+    """Milliseconds; None: as the events'."""
+
+
+def produce(
+    deployment: Deployment, topic: str, records: Iterable[Nasty], timestamp: int = 0
+) -> list[tuple[int, int]]:
+    """Send each as a batch of its own; (partition, offset) of each."""
+    found: list[tuple[int, int]] = []
+
+    def delivered(error: Any, message: Any) -> None:
+        assert error is None, error
+        found.append((message.partition(), message.offset()))
+
+    producers: dict[str, Producer] = {}
+    for record in records:
+        producer = producers.get(record.codec) or producers.setdefault(
+            record.codec,
+            Producer(
+                {
+                    "bootstrap.servers": deployment.settings.kafka,
+                    "compression.type": record.codec,
+                    "message.max.bytes": 1_000_000_000,
+                    "on_delivery": delivered,
+                    "log_level": 0,
+                }
+            ),
+        )
+        producer.produce(
+            topic,
+            record.value,
+            record.key,
+            partition=0,
+            headers=record.headers,
+            timestamp=timestamp if record.timestamp is None else record.timestamp,
+        )
+        producer.flush()
+    return found
+
+
+def limit(deployment: Deployment, **topics: int) -> None:
+    """Let topics take records of at most so many bytes."""
+    asked = [
+        ConfigResource(
+            ResourceType.TOPIC,
+            getattr(deployment, name),
+            incremental_configs=[
+                ConfigEntry(
+                    "max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET
+                )
+            ],
+        )
+        for name, size in topics.items()
+    ]
+    for future in deployment.admin.incremental_alter_configs(asked).values():
+        future.result()
+
+
+def about(letter: Any) -> dict[str, str]:
+    """What a letter's last headers say."""
+    return {
+        name.removeprefix("lockstep."): value.decode(errors="replace")
+        for name, value in letter.headers()
+        if name.startswith("lockstep.") and value is not None
+    }
+
+
+def noise(size: int) -> bytes:
+    """Bytes that nothing compresses."""
+    return random.Random(size).randbytes(size)
