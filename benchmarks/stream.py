@@ -199,11 +199,16 @@ def fill(settings: Settings, topic: str, events: list[tuple[str, bytes]]) -> Non
     for name, value in events:
         while True:
             try:
-                producer.produce(topic, value, name)
+                producer.produce(topic, value, name, timestamp=happened_ms(value))
                 break
             except BufferError:
                 producer.poll(0.1)
     producer.flush()
+
+
+def happened_ms(value: bytes) -> int:
+    """The time of an event: it becomes readable when it happened, as in a replay."""
+    return -(-int(msgspec.json.decode(value)["departed_at"]) // 1000)
 
 
 def until(condition: Callable[[], Any], what: str, pause: float = 0.05) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lockstep.errors import UsageError
 
-__all__ = ["Batch", "Gates", "Nightly", "Pipeline", "Stream", "Topics"]
+__all__ = ["Batch", "Gates", "Landing", "Nightly", "Pipeline", "Stream", "Topics"]
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,24 @@ class Stream:
     max_value_bytes: int = 65_536
     approval_poll_s: float = 1.0
     max_lateness_h: float = 6.0
-    """An event that became readable so long after it happened is too old to score, where the
-    model has windows: their state is kept so much longer than the longest window."""
+    """An event that became readable so long after it happened is too late to be scored live.
+    Windows' state is kept so much longer than the longest window."""
     state_wait_ms: int = 5000
     """How long a micro-batch waits for state events that are in Kafka already. Then it is
     scored without the rest of them, and its rows are marked incomplete."""
     timestamps: str = "LogAppendTime"
     """What Kafka's record timestamps are: LogAppendTime, or CreateTime where they are replayed."""
     clock_skew_s: float = 5.0
-    """How much later than its record an event may claim to have happened. Beyond it a landing
-    refuses the event; a worker goes by what its model's sources declare."""
+    """How much later than its record an event may claim to have happened, for worker and landing.
+    Where a model's sources promise less, a worker goes by that."""
+
+    @property
+    def max_lateness_us(self) -> int:
+        return round(self.max_lateness_h * 3_600_000_000)
+
+    @property
+    def clock_skew_us(self) -> int:
+        return round(self.clock_skew_s * 1_000_000)
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,19 @@ class Nightly:
     """A nightly job beside the scoring: landing, or the audit. An empty schedule: by hand."""
 
     schedule: str = ""
+
+
+@dataclass(frozen=True)
+class Landing(Nightly):
+    """What is new in Kafka, into the lake."""
+
+    max_age_d: float = 366.0
+    """An event that became readable so many days after it happened does not land: each day of
+    events is a folder of the lake, and a broken clock would make one for every day since 1970."""
+
+    @property
+    def max_age_us(self) -> int:
+        return round(self.max_age_d * 86_400_000_000)
 
 
 @dataclass(frozen=True)
@@ -95,7 +116,7 @@ class Pipeline:
     stream: Stream = Stream()
     state: dict[str, str] = field(default_factory=dict)
     """Lake table of state events -> their topic. The scored events' own is `topics.events`."""
-    landing: Nightly = Nightly()
+    landing: Landing = Landing()
     audit: Nightly = Nightly()
 
     def topic_of(self, source: str) -> str:
@@ -142,7 +163,7 @@ class Pipeline:
                 "batch": _build(Batch, path, "batch", batch),
                 "stream": _build(Stream, path, "stream", _table(path, document, "stream")),
                 "state": _topics(path, _table(path, document, "state")),
-                "landing": _build(Nightly, path, "landing", _table(path, document, "landing")),
+                "landing": _build(Landing, path, "landing", _table(path, document, "landing")),
                 "audit": _build(Nightly, path, "audit", _table(path, document, "audit")),
             },
         )

@@ -28,7 +28,7 @@ class Horizon:
 
     def __init__(self, kafka: str, pipeline: Pipeline) -> None:
         self._kafka, self._topic = kafka, pipeline.topics.events
-        self._lateness = int(pipeline.stream.max_lateness_h * _HOUR_US)
+        self._lateness = pipeline.stream.max_lateness_us
         self._clock = pipeline.stream.timestamps == "LogAppendTime"
         self._newest: dict[int, int] = {}
         self._idle: dict[int, int] = {}

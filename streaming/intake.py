@@ -1,4 +1,4 @@
-"""The worker's reading half: poll, decode, validate, score, hand over.
+"""The worker's reading half: poll, judge, score, hand over.
 
 The warehouse's offset is the truth. On assignment this worker takes a new epoch for the
 partition and seeks to where the ledger stands; what Kafka remembers of the group is not read.
@@ -25,6 +25,7 @@ from lockstep.pipeline import Pipeline
 from lockstep.scoring.scorer import Scores
 from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span
 from streaming.dead_letters import DeadLetter
+from streaming.judging import available_at
 from streaming.model_refresh import ModelRefresher, Serving
 from streaming.outlet import Outlet, Work
 from streaming.patience import answered, patiently, waits_for
@@ -32,7 +33,7 @@ from streaming.scoring import score_survivors
 from streaming.state import LiveState
 from streaming.status import Status
 from streaming.topics import TopicWatch
-from streaming.windowing import Windowed, refuse, state_at
+from streaming.windowing import Windowed, state_at
 
 __all__ = ["Intake"]
 
@@ -132,17 +133,26 @@ class Intake:
         spans, good = self._spans(messages)
         if not spans:
             return
-        decoded = serving.decoder.decode([message.value() for message in good])
-        messages = [good[position] for position in decoded.kept]
-        dead = [DeadLetter(good[position], why) for position, why in decoded.rejected.items()]
-        columns, windowed = decoded.columns, None
-        if serving.state is not None:
-            refused, windowed = self._window(serving, messages, columns)
-            dead += [DeadLetter(messages[row], why) for row, why in refused.items()]
-            if refused:
-                kept = np.delete(np.arange(len(messages)), list(refused))
-                messages = [messages[row] for row in kept.tolist()]
-                columns = {name: column[kept] for name, column in columns.items()}
+        judged = serving.judge.records([message.value() for message in good], available_at(good))
+        refused = dict(judged.refused)
+        if judged.late.any():
+            late = np.flatnonzero(judged.late).tolist()
+            refused |= {int(judged.kept[row]): serving.judge.why_late(judged, row) for row in late}
+            judged = judged.only(~judged.late)
+        windowed = None
+        if serving.state is not None and len(judged.kept):
+            times = judged.columns[serving.contract.time]
+            windowed, gone = state_at(
+                serving.state, times, self._horizon.time, self._limits, self._status, self._give_up
+            )
+            if gone:
+                refused |= {int(judged.kept[row]): why for row, why in gone.items()}
+                left = np.delete(np.arange(len(times)), list(gone))
+                judged = judged.only(left)
+                windowed = replace(windowed, incomplete=windowed.incomplete[left])
+        dead = [DeadLetter(good[position], why) for position, why in refused.items()]
+        messages = [good[position] for position in judged.kept.tolist()]
+        columns = judged.columns
         survivors = score_survivors(
             partial(_answer, serving, columns, windowed), len(messages), serving.scorer
         )
@@ -173,25 +183,6 @@ class Intake:
         place = TopicPartition(self._topic, partition)
         _, end = self._consumer.get_watermark_offsets(place, cached=True)
         return bool(self._position.get(partition, 0) >= end)
-
-    def _window(
-        self, serving: Serving, messages: list[Message], columns: Columns
-    ) -> tuple[dict[int, str], Windowed | None]:
-        """Which rows cannot be scored, and the state for the others, in their order."""
-        state, contract = serving.state, serving.contract
-        assert state is not None  # noqa: S101 - the caller looked
-        available_at = np.fromiter((m.timestamp()[1] for m in messages), np.int64, len(messages))
-        available_at *= 1000
-        refused = refuse(state, contract, self._limits, columns, available_at)
-        rows = np.delete(np.arange(len(messages)), list(refused))
-        if not len(rows):
-            return refused, None
-        times = columns[contract.time][rows]
-        windowed, gone = state_at(
-            state, times, self._horizon.time, self._limits, self._status, self._give_up
-        )
-        refused.update((int(rows[row]), why) for row, why in gone.items())
-        return refused, replace(windowed, incomplete=np.delete(windowed.incomplete, list(gone)))
 
     def _spans(self, messages: list[Message]) -> tuple[list[Span], list[Message]]:
         """Which stretch of which partition these records are, and the records themselves."""

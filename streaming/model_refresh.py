@@ -12,7 +12,7 @@ import threading
 from contextlib import closing
 from dataclasses import dataclass
 
-from lockstep.contracts import Contract, EventDecoder
+from lockstep.contracts import Contract, Judge
 from lockstep.errors import LockstepError, ModelRefused
 from lockstep.features.windows import WindowSet
 from lockstep.pipeline import Pipeline
@@ -21,6 +21,7 @@ from lockstep.scoring import Scorer, open_scorer
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
 from streaming.horizon import Horizon
+from streaming.judging import judge_of_scored
 from streaming.patience import answered, patiently, waits_for
 from streaming.state import LiveState
 from streaming.status import Status
@@ -34,13 +35,13 @@ _STOP_S = 5.0
 
 @dataclass(frozen=True)
 class Serving:
-    """An approved model, open and warm, with the decoder of its own contract."""
+    """An approved model, open and warm, and what judges events for it."""
 
     approval: int
     version: int
     digest: str
     scorer: Scorer
-    decoder: EventDecoder
+    judge: Judge
     contract: Contract
     state: LiveState | None
     """What its windows see; None for a model without windows."""
@@ -118,7 +119,7 @@ class ModelRefresher:
             version=approval.model_version,
             digest=approval.digest,
             scorer=scorer,
-            decoder=EventDecoder(model.contract, max_bytes=self._pipeline.stream.max_value_bytes),
+            judge=judge_of_scored(self._pipeline.stream, model.contract, model.windows),
             contract=model.contract,
             state=state,
         )

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 from confluent_kafka import (
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
@@ -28,12 +27,13 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from lockstep.contracts import Columns, EventDecoder
-from lockstep.errors import OffsetsLost, Terminal
+from lockstep.contracts import Columns
+from lockstep.errors import OffsetsLost
 from lockstep.features.online import OnlineWindows
 from lockstep.features.windows import WindowSet
 from lockstep.pipeline import Pipeline
 from streaming import state_topics
+from streaming.judging import available_at, judge_of_state
 from streaming.patience import waits_for
 from streaming.status import Status
 
@@ -53,10 +53,8 @@ class LiveState:
         self._kafka, self._pipeline, self._status = kafka, pipeline, status
         self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
         self._sources = {pipeline.topic_of(source): source for source in windows.sources}
-        self._decoders = {
-            topic: EventDecoder(
-                windows.contracts[source], max_bytes=pipeline.stream.max_value_bytes
-            )
+        self._judges = {
+            topic: judge_of_state(pipeline.stream, windows, source)
             for topic, source in self._sources.items()
         }
         self._topics: dict[str, state_topics.Described] = {}
@@ -252,22 +250,14 @@ class LiveState:
 
     def _fold_topic(self, topic: str, records: list[Message]) -> None:
         assert self._online is not None  # noqa: S101 - _refold assigns both
-        decoded = self._decoders[topic].decode([record.value() for record in records])
-        stamps = [records[position].timestamp() for position in decoded.kept]
-        if any(kind == TIMESTAMP_NOT_AVAILABLE for kind, _ in stamps):
-            raise Terminal(
-                f"records of {topic} have no timestamp: nobody can tell which were on time",
-                left="events that were not scored wait in Kafka",
-                next=f"set message.timestamp.type={self._pipeline.stream.timestamps} on {topic},"
-                " and let its producers write records of the present format",
-            )
-        available_at = np.fromiter((ms for _, ms in stamps), np.int64, len(stamps)) * 1000
+        values = [record.value() for record in records]
+        judged = self._judges[topic].records(values, available_at(records))
         source = self._sources[topic]
-        if self._begins.get(source, 0) >= _FOREVER and len(available_at):
+        if self._begins.get(source, 0) >= _FOREVER and len(judged.kept):
             skew = self.windows.sources[source].clock_skew
-            self._begins[source] = int(available_at.min()) + skew
-        found = self._online.fold(source, decoded.columns, available_at)
+            self._begins[source] = int(judged.available_at.min()) + skew
+        found = self._online.fold(source, judged.columns, judged.available_at)
         status = self._status
         status.state_events.inc(found.counted)
         status.state_late.inc(found.late)
-        status.state_refused.inc(len(decoded.rejected) + found.wrong_clock)
+        status.state_refused.inc(len(judged.refused))

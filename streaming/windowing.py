@@ -1,10 +1,9 @@
 """From decoded events to their window values, with the honesty that batch and audit rely on.
 
-Of a micro-batch, in this order:
+Of a micro-batch whose events have been judged (`lockstep.contracts.judgement`), in this order:
 
-1. Events from a wrong clock and events that are too old go to the dead letters.
-2. State back to what the oldest event needs, then up to where its topics end now.
-3. Rows whose state is not whole are marked incomplete: the bounded wait expired, or the log
+1. State back to what the oldest event needs, then up to where its topics end now.
+2. Rows whose state is not whole are marked incomplete: the bounded wait expired, or the log
    does not reach back so far.
 """
 
@@ -16,15 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.contracts import Columns, Contract
+from lockstep.contracts import Columns
 from lockstep.pipeline import Stream
 from streaming.patience import patiently
 from streaming.state import LiveState
 from streaming.status import Status
 
-__all__ = ["Refused", "Windowed", "refuse", "state_at"]
-
-_HOUR_US = 3_600_000_000
+__all__ = ["Refused", "Windowed", "state_at"]
 
 Refused = dict[int, str]
 """Row -> why it is not scored."""
@@ -40,27 +37,6 @@ class Windowed:
 
     def values(self, columns: Columns, times: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         return self.state.values(columns, times)
-
-
-def refuse(
-    state: LiveState, contract: Contract, limits: Stream, columns: Columns, available_at: Any
-) -> Refused:
-    """Rows from a wrong clock, and those that came too late for any state to be kept for them."""
-    times = columns[contract.time]
-    found: Refused = {}
-    ahead = times - available_at
-    for row in np.flatnonzero(ahead > state.windows.clock_skew).tolist():
-        found[row] = (
-            f"{contract.time} is {ahead[row] / 1e6:.1f} s after its record's timestamp, more than"
-            f" the clock skew of {state.windows.clock_skew / 1e6:g} s: a wrong clock"
-        )
-    oldest = -limits.max_lateness_h * _HOUR_US
-    for row in np.flatnonzero(ahead < oldest).tolist():
-        found[row] = (
-            f"too old: {contract.time} is {-ahead[row] / _HOUR_US:.1f} hours before its record's"
-            f" timestamp, more than stream.max_lateness_h = {limits.max_lateness_h:g}"
-        )
-    return found
 
 
 def state_at(

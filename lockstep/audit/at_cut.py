@@ -20,7 +20,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as f
 
 from lockstep.audit.stored import Cut
-from lockstep.contracts import Contract
+from lockstep.contracts import Contract, honest, on_time
 from lockstep.features.batch_values import Measure, floored, micros_of, present, value_columns
 from lockstep.features.windows import WindowSet, WindowSpec, rounded
 
@@ -120,9 +120,9 @@ def _records(
     )
     return (
         state.where(f.col("_kafka_partition").isNotNull())
-        .where(time <= available + f.lit(told.clock_skew))
+        .where(honest(time, available, told.limits))
         .withColumn("_earlier", earlier)
-        .where(available <= time + f.lit(told.delay - told.clock_skew))
+        .where(on_time(time, available, told.limits))
         .select(
             time.alias("_time"),
             f.col(contract.id).alias("_id"),

@@ -21,7 +21,7 @@ from pyspark.sql import functions as f
 from lockstep.audit.at_cut import at_cut
 from lockstep.audit.stored import Stored
 from lockstep.audit.verdict import Recomputed
-from lockstep.contracts import Contract
+from lockstep.contracts import Contract, honest, on_time
 from lockstep.errors import LakeError, marked_in
 from lockstep.features.batch import with_windows
 from lockstep.features.batch_values import first_copies, micros_of
@@ -137,12 +137,12 @@ def _late(records: DataFrame, windows: WindowSet, source: str, day: date) -> tup
     """State events of the day that came late, and whether any did, of whatever day."""
     contract, told = windows.contracts[source], windows.sources[source]
     time, available = micros_of(contract.time), micros_of("_available_at")
-    late = available > time + f.lit(told.delay - told.clock_skew)
+    late = ~on_time(time, available, told.limits)
     if records.where(late).isEmpty():
         return 0, False
-    honest = records.where(time <= f.coalesce(available, time) + f.lit(told.clock_skew))
+    true_clock = records.where(honest(time, f.coalesce(available, time), told.limits))
     # A copy that came late after one that was on time is no late event.
-    firsts = first_copies(honest, contract).where(late)
+    firsts = first_copies(true_clock, contract).where(late)
     counted = firsts.agg(
         f.count_if(f.to_date(contract.time) == f.lit(day)).alias("day"), f.count("*").alias("all")
     ).first()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import Window
 from pyspark.sql import functions as f
 
-from lockstep.contracts import Contract
+from lockstep.contracts import Contract, honest, on_time
 from lockstep.errors import ContractError, marked
 from lockstep.features.windows import Aggregate, Condition, StateSource, WindowSpec
 
@@ -97,9 +97,9 @@ def counted(
     """The events that count, with `fields`: honest clocks, one of several copies, on time."""
     time = micros_of(contract.time)
     available = f.coalesce(micros_of("_available_at"), time)
-    first = first_copies(records.where(time <= available + f.lit(source.clock_skew)), contract)
+    first = first_copies(records.where(honest(time, available, source.limits)), contract)
     if not late:
-        first = first.where(available <= time + f.lit(source.delay - source.clock_skew))
+        first = first.where(on_time(time, available, source.limits))
     return first.select(*fields)
 
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lockstep.contracts import Columns
+from lockstep.contracts import Columns, honest, on_time
 from lockstep.errors import ContractError
 from lockstep.features.online_cells import Cells
 from lockstep.features.online_identities import Identities
@@ -103,14 +103,14 @@ class OnlineWindows:
         """
         about, contract = self.windows.sources[source], self.windows.contracts[source]
         times, ids = columns[contract.time], columns[contract.id]
-        honest = times <= available_at + about.clock_skew
-        recent = honest & (times >= self._from[source])
+        true_clock = honest(times, available_at, about.limits)
+        recent = true_clock & (times >= self._from[source])
         rows = None if recent.all() else np.flatnonzero(recent)
         if rows is not None:
             ids, times, available_at = ids[rows], times[rows], available_at[rows]
         first = self._identities[source].first(ids, times)
         # A first copy that is late keeps later ones from counting, whenever those came.
-        counts = available_at <= times + (about.delay - about.clock_skew)
+        counts = on_time(times, available_at, about.limits)
         late = len(times) - int(np.count_nonzero(counts))
         copies = 0
         if first is not None:
@@ -125,8 +125,8 @@ class OnlineWindows:
             if rows is not None:
                 columns = {name: column[rows] for name, column in columns.items()}
             self._count(source, columns)
-        wrong = len(honest) - int(np.count_nonzero(honest))
-        old = len(honest) - wrong - int(np.count_nonzero(recent))
+        wrong = len(true_clock) - int(np.count_nonzero(true_clock))
+        old = len(true_clock) - wrong - int(np.count_nonzero(recent))
         return Folded(counted, copies, late, wrong, old)
 
     def values(self, columns: Columns, times: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""The reference: what a window value is, said once more, slowly and obviously.
+"""The reference: what counts and what a window value is, said once more, slowly and obviously.
 
 It reads every record for every value and shares no code with the engines but the declaration
 and the last rounding. It is the oracle of the tests and scores nothing.
@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lockstep.contracts import Contract
+from lockstep.contracts import Contract, Limits
 from lockstep.errors import ContractError
 from lockstep.features.windows import Condition, StateSource, WindowSet, WindowSpec
 
-__all__ = ["Record", "counted", "window_values"]
+__all__ = ["Record", "counted", "verdict", "window_values"]
 
 _EXACT = 2**53
 
@@ -29,6 +29,24 @@ class Record(NamedTuple):
     partition: int | None = None
     """None: never was on Kafka."""
     offset: int | None = None
+
+
+def verdict(limits: Limits, time: int, available_at: int | None) -> str:
+    """ "refused", "late" or "taken": of a record that keeps its contract.
+
+    A record is `available_at` when Kafka got it. None says that Kafka got it and did not say
+    when: nobody can tell, so nobody counts it. A record that never was on Kafka is given its own
+    event's time, and is therefore neither from a wrong clock nor too old nor late. An event may
+    be ahead of its record by `clock_skew` and behind it by `oldest`, to the microsecond; beyond
+    them it is no event, and copies of it are no copies. It is late, and still an event, where
+    it is behind its record by more than `lateness`.
+    """
+    if available_at is None:
+        return "refused"
+    ahead, behind = time - available_at, available_at - time
+    if ahead > limits.clock_skew or behind > limits.oldest:
+        return "refused"
+    return "late" if behind > limits.lateness else "taken"
 
 
 def window_values(
@@ -47,20 +65,16 @@ def window_values(
 def counted(
     source: StateSource, contract: Contract, records: Iterable[Record]
 ) -> list[Mapping[str, Any]]:
-    """The events that count: honest clocks, one of several copies, on time."""
-    honest = [
-        record
-        for record in records
-        if record.event[contract.time] <= record.available_at + source.clock_skew
-    ]
+    """The events that count: not refused, then one of several copies, and that one on time."""
+
+    def judged(record: Record) -> str:
+        return verdict(source.limits, record.event[contract.time], record.available_at)
+
     first: dict[tuple[str, int], Record] = {}
-    for record in sorted(honest, key=_place):
-        first.setdefault((record.event[contract.id], record.event[contract.time]), record)
-    return [
-        record.event
-        for record in first.values()
-        if record.available_at <= record.event[contract.time] + source.delay - source.clock_skew
-    ]
+    for record in sorted(records, key=_place):
+        if judged(record) != "refused":
+            first.setdefault((record.event[contract.id], record.event[contract.time]), record)
+    return [record.event for record in first.values() if judged(record) == "taken"]
 
 
 def _place(record: Record) -> tuple[bool, int, int]:

@@ -6,8 +6,8 @@ A window of an event at time t is an aggregate over state events with the same k
 
 Times are integer microseconds since 1970 UTC; divisions floor. What counts, in this order:
 
-1. A record that breaks its contract, or whose event time is more than `clock_skew` after
-   `available_at`, is no event.
+1. A record that is refused (`lockstep.contracts.judgement`: it breaks its contract, or its event
+   time is more than `clock_skew` after `available_at`) is no event.
 2. Of several copies of an event (source, id, event time) the one with the lowest Kafka
    (partition, offset) counts; rows that never were on Kafka come after those that were.
 3. An event counts only if it was on time: available_at <= event time + delay - clock_skew.
@@ -30,7 +30,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from lockstep.contracts import Contract
+from lockstep.contracts import Contract, Limits
 
 __all__ = [
     "MOST_SCALE",
@@ -72,6 +72,11 @@ class StateSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock_skew: int
     contract: dict[str, Any]
     """The JSON Schema of its events."""
+
+    @property
+    def limits(self) -> Limits:
+        """What makes one of its records a wrong clock's, or late."""
+        return Limits(self.clock_skew, self.delay - self.clock_skew)
 
 
 class WindowSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,9 +125,13 @@ class WindowSet:
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()
 
     @property
-    def clock_skew(self) -> int:
-        """How much later than its record a scored event may claim to be: the narrowest promise."""
-        return min((source.clock_skew for source in self.sources.values()), default=0)
+    def limits(self) -> Limits:
+        """What makes a scored event a wrong clock's: the narrowest promise of the sources.
+
+        Everything that its windows may see has then been appended before its own record.
+        """
+        skews = [source.clock_skew for source in self.sources.values()]
+        return Limits(min(skews)) if skews else Limits()
 
     def as_of(self, window: WindowSpec, time: Any) -> Any:
         """The end (exclusive) of a window of events at `time`: an int, or an int64 array."""

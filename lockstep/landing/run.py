@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lockstep.contracts import Contract
+from lockstep.contracts import Contract, Limits
 from lockstep.errors import UsageError, marked_in
 from lockstep.landing.checkpoint import checkpoint_of, nothing_new
 from lockstep.landing.log import log_of, require_timestamps
@@ -144,7 +144,9 @@ def land(
                     topic_id=logs[source].topic_id,
                     contract=dict(contracts[source].document),
                     max_bytes=pipeline.stream.max_value_bytes,
-                    clock_skew_us=round(pipeline.stream.clock_skew_s * 1e6),
+                    limits=Limits(
+                        pipeline.stream.clock_skew_us, oldest=pipeline.landing.max_age_us
+                    ),
                 )
                 _stream(
                     spark,

@@ -1,6 +1,6 @@
 """One stretch of a partition, from Kafka's bytes to the lake's files: what runs in a Spark task.
 
-    1. decode and validate exactly as the worker does; a wrong clock is invalid as well
+    1. judge each record exactly as the worker does; nothing is too late here, some are too old
     2. when the stretch is complete, group its rows by the UTC date of their event time
     3. write each date as a batch of its own, one file, which appears by one rename
     4. tell the driver what was written and what was refused, in a few rows
@@ -13,7 +13,6 @@ Kafka.
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -22,11 +21,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lockstep.contracts import Contract, EventDecoder
+from lockstep.contracts import Columns, Contract, Judge, Limits, kind_of, readable_at
 from lockstep.errors import LockstepError, marked
 from lockstep.lake import LANDED, write_partition
 
-__all__ = ["OUTCOME", "Assignment", "batch_name", "kind_of", "land_batches"]
+__all__ = ["OUTCOME", "Assignment", "batch_name", "land_batches"]
 
 OUTCOME = (
     "partition int, first long, following long, day date, reason string, rows long, late long,"
@@ -50,7 +49,6 @@ _OUTCOME = pa.schema(
 _DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
 _MOST_KINDS = 100
-_VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|(?<!\w)-?\d[\d,.e+-]*\b")
 _LONGEST_EXAMPLE = 300
 
 
@@ -62,18 +60,13 @@ class Assignment:
     topic_id: str
     contract: dict[str, Any] = field(repr=False)
     max_bytes: int
-    clock_skew_us: int
+    limits: Limits
 
 
 def batch_name(topic_id: str, partition: int, first: int, following: int) -> str:
     """The batch of a stretch; below each date that it has events of."""
     topic = hashlib.sha256(topic_id.encode()).hexdigest()[:8]
     return f"landed-{topic}-{partition:04d}-{first:012d}-{following:012d}"
-
-
-def kind_of(reason: str) -> str:
-    """A reason without the values in it, so that reasons can be counted."""
-    return _VALUES.sub("…", reason)
 
 
 def land_batches(
@@ -100,35 +93,21 @@ class _Stretch:
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
         self._contract = Contract.from_document(assignment.contract)
-        self._decoder = EventDecoder(self._contract, max_bytes=assignment.max_bytes)
+        self._judge = Judge(self._contract, assignment.limits, max_bytes=assignment.max_bytes)
         self._tables: list[pa.Table] = []
         self._refused: dict[str, tuple[int, int, str]] = {}
         """Kind -> how many, the first one's offset and its reason."""
 
     def add(self, batch: pa.RecordBatch) -> None:
         offsets = batch.column("offset").to_numpy()
-        stamps = batch.column("timestamp_ms")
-        available = stamps.fill_null(0).to_numpy() * 1000
-        decoded = self._decoder.decode(batch.column("value").to_pylist())
-        kept = np.asarray(decoded.kept, np.int64)
-        refused = dict(decoded.rejected)
-        times = decoded.columns[self._contract.time]
-        stamped = stamps.is_valid().to_numpy(zero_copy_only=False)[kept]
-        ahead = times > available[kept] + self._assignment.clock_skew_us
-        for row in np.flatnonzero(~stamped | ahead).tolist():
-            by = (int(times[row]) - int(available[kept[row]])) / 1e6
-            refused[int(kept[row])] = (
-                f"wrong clock: {self._contract.time} is {by:.3f} s after the record's timestamp"
-                if stamped[row]
-                else "the record has no timestamp"
-            )
-        for position in sorted(refused):
-            self._refuse(int(offsets[position]), refused[position])
-        good = stamped & ~ahead
-        if good.any():
-            columns = {name: column[good] for name, column in decoded.columns.items()}
-            place = (available[kept][good], batch.column("partition")[0].as_py(), offsets[kept])
-            self._tables.append(_table(self._contract, columns, place[0], place[1], place[2][good]))
+        stamps = batch.column("timestamp_ms").fill_null(-1).to_numpy()
+        judged = self._judge.records(batch.column("value").to_pylist(), readable_at(stamps))
+        for position in sorted(judged.refused):
+            self._refuse(int(offsets[position]), judged.refused[position])
+        if len(judged.kept):
+            partition = batch.column("partition")[0].as_py()
+            place = judged.available_at, partition, offsets[judged.kept]
+            self._tables.append(_table(self._contract, judged.columns, *place))
 
     def land(self, key: tuple[int, ...]) -> Iterator[dict[str, Any]]:
         """Write what was added; a row for each date and for each kind of refusal."""
@@ -170,7 +149,7 @@ class _Stretch:
 
 
 def _table(
-    contract: Contract, columns: dict[str, Any], available: Any, partition: int, offsets: Any
+    contract: Contract, columns: Columns, available: Any, partition: int, offsets: Any
 ) -> pa.Table:
     """Columns as the lake keeps them: the contract's types, nulls as nulls, Kafka's part."""
     arrays = []

@@ -10,11 +10,11 @@ from kafka import TopicPartition
 from pyspark.sql.streaming.datasource import ReadAllAvailable
 from pyspark.sql.types import StructType
 
+from lockstep.contracts import kind_of
 from lockstep.errors import OffsetsLost, Terminal, UsageError, marked_in
 from lockstep.landing.checkpoint import checkpoint_of
 from lockstep.landing.log import log_of
 from lockstep.landing.source import KafkaLog
-from lockstep.landing.tasks import kind_of
 from tests.landing.conftest import NOON, Harbour, event
 
 pytestmark = pytest.mark.long

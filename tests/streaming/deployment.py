@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -165,8 +166,14 @@ class Deployment:
         self.workers.append(worker)
         return worker
 
-    def send(self, values: Iterable[tuple[str, bytes | None]]) -> None:
-        """Send (key, value) and wait until Kafka has them."""
+    def send(
+        self, values: Iterable[tuple[str, bytes | None]], *, timestamp_ms: int | None = None
+    ) -> None:
+        """Send (key, value) and wait until Kafka has them.
+
+        Each event becomes readable at `timestamp_ms`, or when it happened, as when recorded ones
+        are replayed.
+        """
         refused: list[Any] = []
         producer = Producer(
             {
@@ -177,7 +184,8 @@ class Deployment:
             }
         )
         for key, value in values:
-            producer.produce(self.events, value, key)
+            stamp = _happened_ms(value) if timestamp_ms is None else timestamp_ms
+            producer.produce(self.events, value, key, timestamp=stamp)
         producer.flush()
         assert not refused, refused[:3]
 
@@ -245,6 +253,12 @@ class Deployment:
                 worker.process.wait()
             # Shown with a test that failed.
             print(worker.log.name, worker.log.read_text()[-4000:], sep="\n")
+
+
+def _happened_ms(value: bytes | None) -> int:
+    """An event's time; now for what is no event. Rounded up: it did not happen after its record."""
+    found = re.search(rb'"departed_at":\s*(\d{1,18})[,}]', value or b"")
+    return -(-int(found[1]) // 1000) if found else int(time.time() * 1000)
 
 
 def environment_of(settings: Settings) -> dict[str, str]:

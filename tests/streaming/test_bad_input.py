@@ -83,3 +83,41 @@ def test_the_values_are_the_models_own(deployment: Deployment, events: Any, scor
     assert {key: rows[key] for key, _ in sent} == {
         key: tuple(both) for (key, _), both in zip(sent, expected, strict=True)
     }
+
+
+def test_wrong_clocks_and_late_events_are_dead_letters_whatever_the_model_has(
+    deployment: Deployment, events: Any
+) -> None:
+    """This model has no windows. No event makes a day partition far from its record's day."""
+    good = events(3)
+    document = json.loads(good[0][1])
+    at, year = document["departed_at"], 365 * 86_400_000_000
+    moved = {
+        "at the skew": 5_000_000,
+        "beyond the skew": 5_000_001,
+        "at the lateness": -6 * 3_600_000_000,
+        "beyond the lateness": -6 * 3_600_000_000 - 1,
+        "in fifty years": 50 * year,
+        "thirty years ago": -30 * year,
+    }
+    stamp = at // 1000
+    sent = [
+        (name, json.dumps(document | {"event_id": name, "departed_at": stamp * 1000 + by}).encode())
+        for name, by in moved.items()
+    ]
+    worker = deployment.worker().ready()
+    deployment.send(sent, timestamp_ms=stamp)
+    deployment.send(good)
+    until(lambda: deployment.settled() == len(sent) + len(good), "every event is settled")
+    assert worker.drain() == 0
+    kept = ["at the skew", "at the lateness"]
+    assert [row[0] for row in deployment.rows()] == sorted([*kept, *(key for key, _ in good)])
+    reasons = {
+        letter.key().decode(): dict(letter.headers())["lockstep.reason"].decode()
+        for letter in deployment.letters()
+    }
+    assert reasons.keys() == moved.keys() - set(kept)
+    assert reasons["beyond the skew"].startswith("wrong clock: departed_at is 5.000 s after its")
+    assert reasons["in fifty years"].startswith("wrong clock")
+    assert reasons["beyond the lateness"].startswith("too late: departed_at is 6.0 hours before")
+    assert reasons["thirty years ago"].startswith("too late")
