@@ -30,6 +30,7 @@ from contextlib import closing, contextmanager
 from datetime import date
 from typing import Any
 
+import msgspec
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
