@@ -19,11 +19,16 @@ _OTHERS = (str(Path(lockstep.__file__).parent), *get_paths().values())
 
 
 @contextmanager
-def asking(what: str) -> Iterator[None]:
-    """Call code of `what` inside. What it raises becomes a UsageError with its file and line."""
+def asking(what: str, *, but: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Call code of `what` inside. What it raises becomes a UsageError with its file and line.
+
+    Lockstep's own errors stay what they are, and so does what the caller words itself: `but`.
+    """
     try:
         yield
     except LockstepError:
+        raise
+    except but:
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:_LONGEST]

@@ -22,7 +22,14 @@ from spox import Var
 from lockstep.compiled_model.manifest import Estimator
 from lockstep.errors import UsageError
 
-__all__ = ["OBJECTIVES", "Forest", "margin_and_score", "read_forest", "require_objective"]
+__all__ = [
+    "OBJECTIVES",
+    "Forest",
+    "margin_and_score",
+    "read_forest",
+    "require_objective",
+    "require_trees",
+]
 
 _LINKS = {"binary:logistic": "logistic", "reg:squarederror": "identity"}
 OBJECTIVES = tuple(_LINKS)
@@ -56,11 +63,7 @@ def read_forest(booster: Any) -> Forest:
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]
     objective = learner["objective"]["name"]
     require_objective(objective)
-    if learner["gradient_booster"]["name"] != "gbtree":
-        raise UsageError(
-            f"the booster {learner['gradient_booster']['name']!r} cannot be compiled exactly"
-            " (can be: gbtree)"
-        )
+    require_trees(learner["gradient_booster"]["name"])
     targets = int(learner["learner_model_param"].get("num_target", 1))
     if targets > 1:
         raise UsageError(
@@ -93,6 +96,15 @@ def require_objective(objective: Any) -> None:
         f"the objective {objective!r} cannot be compiled exactly (can be: {', '.join(OBJECTIVES)})",
         next=f'"objective": "{near[0] if near else OBJECTIVES[0]}"',
     )
+
+
+def require_trees(booster: Any) -> None:
+    """Raises UsageError for a kind of booster that cannot be compiled exactly."""
+    if booster != "gbtree":
+        raise UsageError(
+            f"the booster {booster!r} cannot be compiled exactly (can be: gbtree)",
+            next='"booster": "gbtree", or leave it out',
+        )
 
 
 def margin_and_score(matrix: Var, forest: Forest) -> tuple[Var, Var]:

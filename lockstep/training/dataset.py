@@ -23,6 +23,7 @@ from lockstep.lake import days, read_partition
 from lockstep.progress import Progress
 from lockstep.training.definition import Label, Period
 from lockstep.training.history import windowed_columns
+from lockstep.training.labels import label_values
 
 __all__ = ["Rows", "label_days", "read_rows"]
 
@@ -128,7 +129,8 @@ def read_rows(
             else "load the events that hold the outcome into the lake",
         )
     narrow = [outcomes.by_name[name] for name in label.fields]
-    values = label.of({f.name: _plain(truth[f.name], f.kind) for f in narrow})
+    given = {f.name: _plain(truth[f.name], f.kind) for f in narrow}
+    values = label_values(label, given, truth.num_rows)
     truths = np.full(len(known), np.nan, np.float32)
     truths[known] = values[found[known]]
     known &= ~np.isnan(truths)

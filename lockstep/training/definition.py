@@ -7,6 +7,7 @@ there is one, brings recorded events into the lake: see `lockstep.training.loadi
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -17,9 +18,11 @@ from typing import Any
 import numpy as np
 
 from lockstep.compiling import FeatureFunction
+from lockstep.compiling.asking import asking
 from lockstep.contracts import Columns, Contract
 from lockstep.errors import UsageError
 from lockstep.features import Window
+from lockstep.training.declared import require
 
 __all__ = ["Definition", "Label", "Period", "contract", "load_definition", "load_module"]
 
@@ -32,8 +35,17 @@ class Period:
     until: date
 
     def __post_init__(self) -> None:
+        for name in ("start", "until"):
+            value = getattr(self, name)
+            # A datetime is a date, too, and compares with none.
+            require(
+                type(value) is date, f"{name} of a Period", value, "a date", "date(2025, 1, 31)"
+            )
         if self.start >= self.until:
-            raise UsageError(f"the period from {self.start} until {self.until} has no days")
+            raise UsageError(
+                f"the period from {self.start} until {self.until} has no days",
+                next="until= is the day after the last one",
+            )
 
     def days(self, *, more: timedelta = timedelta()) -> list[date]:
         """The days, and after them those that `more` reaches into."""
@@ -50,7 +62,7 @@ class Label:
     fields: tuple[str, ...]
     """What `of` reads."""
     of: Callable[[Columns], np.ndarray[Any, Any]]
-    """Columns -> one label a row."""
+    """Columns -> one label a row: True or False, or a number; NaN where nobody knows."""
     meaning: str
     """For people, and part of the training's fingerprint."""
     within: timedelta
@@ -58,6 +70,18 @@ class Label:
     it is counted apart, for an event's label must not depend on when somebody trains."""
 
     def __post_init__(self) -> None:
+        _require_text(self, "contract", "outcome.v1.json")
+        _require_text(self, "meaning", "in words what a label says")
+        _require_function(self, "of", "a function of the outcomes' columns")
+        require(
+            isinstance(self.fields, tuple | list)
+            and all(isinstance(name, str) for name in self.fields)
+            and len(self.fields) > 0,
+            "fields of the Label",
+            self.fields,
+            "a tuple of names",
+            '("arr_delay",)',
+        )
         if not isinstance(self.within, timedelta) or self.within <= timedelta():
             raise UsageError(
                 f"within of the label {self.meaning!r} is {self.within!r}, not a time above 0",
@@ -90,6 +114,7 @@ class Definition:
     """Window features; `features` finds their values in the event, by name."""
 
     def __post_init__(self) -> None:
+        self._require_types()
         if self.test.start < self.train.until:
             raise UsageError(
                 f"the test period starts on {self.test.start},"
@@ -105,6 +130,88 @@ class Definition:
                 next=f"leave a gap: start the test period on {known}, or end the training period"
                 f" on {self.train.until - (known - self.test.start)}",
             )
+
+    def _require_types(self) -> None:
+        _require_text(self, "contract", "event.v1.json")
+        _require_function(self, "features", "features(event, fitted) of features.py")
+        _require_function(self, "fit", "fit(columns) of features.py")
+        for name, kind in (("label", Label), ("train", Period), ("test", Period)):
+            value, wanted = getattr(self, name), f"a {kind.__name__}"
+            require(
+                isinstance(value, kind),
+                f"{name} of the Definition",
+                value,
+                wanted,
+                f"{kind.__name__}(...)",
+            )
+        _require_mapping(self.parameters, "parameters", '{"objective": "binary:logistic"}')
+        for name, value in self.parameters.items():
+            require(
+                _is_plain(value),
+                f"the parameter {name!r}",
+                value,
+                "a text, a truth value, a finite number, or a list of such",
+                f'"{name}": 1, or int(...) of it',
+            )
+        for name in ("trees", "threads"):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+            require(
+                whole,
+                f"{name} of the Definition",
+                value,
+                "a whole number of at least 1",
+                f"{name}=1",
+            )
+        _require_mapping(self.gates, "gates", '{"auc": 0.8}')
+        for name, value in self.gates.items():
+            require(
+                _is_finite(value), f"the gate {name!r}", value, "a finite number", f'"{name}": 0.8'
+            )
+        require(
+            isinstance(self.windows, tuple | list)
+            and all(isinstance(window, Window) for window in self.windows),
+            "windows of the Definition",
+            self.windows,
+            "a tuple of windows",
+            "(Window(...),)",
+        )
+
+
+def _require_text(declared: Any, name: str, example: str) -> None:
+    value, owner = getattr(declared, name), type(declared).__name__
+    require(
+        isinstance(value, str) and value.strip() != "",
+        f"{name} of the {owner}",
+        value,
+        "a text",
+        f'{name}="{example}"',
+    )
+
+
+def _require_function(declared: Any, name: str, wanted: str) -> None:
+    value, owner = getattr(declared, name), type(declared).__name__
+    require(callable(value), f"{name} of the {owner}", value, "a function", f"{name}={wanted}")
+
+
+def _require_mapping(value: Any, name: str, example: str) -> None:
+    named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+    require(named, f"{name} of the Definition", value, "a dict of names", f"{name}={example}")
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON says the same again: the manifest keeps parameters."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    return isinstance(value, str | bool) or _is_finite(value)
 
 
 def load_definition(use_case: str) -> Definition:
@@ -122,7 +229,8 @@ def load_module(use_case: str, name: str) -> ModuleType:
     """models.USE_CASE.NAME. Raises UsageError when the use case has no such file."""
     module = f"models.{use_case}.{name}"
     try:
-        return importlib.import_module(module)
+        with asking(f"models/{use_case}/{name}.py", but=ModuleNotFoundError):
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and module.startswith(error.name):
             raise UsageError(

@@ -27,18 +27,22 @@ from lockstep.compiling import (
     same_features,
     trace,
 )
-from lockstep.contracts import Contract
+from lockstep.compiling.asking import asking
+from lockstep.contracts import Columns, Contract
 from lockstep.errors import CheckFailed, LakeError, UsageError
 from lockstep.features.declaration import bind
 from lockstep.features.windows import WindowSet
 from lockstep.progress import Progress, Silent
 from lockstep.settings import Settings
 from lockstep.training import fingerprint
+from lockstep.training.boosting import boost, require_parameters
 from lockstep.training.dataset import Rows, read_rows
 from lockstep.training.decimals import Decimals, Rounded, recorded_decimals
+from lockstep.training.declared import require
 from lockstep.training.definition import Definition, contract, load_definition
 from lockstep.training.history import read_windowed
-from lockstep.training.metrics import FALLING, measure
+from lockstep.training.labels import require_labels
+from lockstep.training.metrics import FALLING, is_binary, measure, names
 from lockstep.training.profile import profile, quantiles
 
 __all__ = ["Plan", "Trained", "check_gates", "make_plan", "read_periods", "train"]
@@ -85,6 +89,9 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
         definition = dataclasses.replace(definition, trees=trees)
     events = contract(use_case, definition.contract)
     outcomes = contract(use_case, definition.label.contract)
+    for name in definition.label.fields:
+        known = ", ".join(outcomes.by_name)
+        require(name in outcomes.by_name, "a field of the label", name, f"one of {known}", known)
     windows = bind(
         definition.windows,
         events,
@@ -116,20 +123,25 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     """Do all five steps. Raises ModelRefused when the certificate cannot be given."""
     progress = progress or Silent()
     definition = plan.definition
+    require_parameters(definition.parameters)
+    _require_gates(definition)
     decimals = Decimals(plan.windows)
     trained_on, tested_on = read_periods(settings, plan, progress, decimals)
+    require_labels(definition, plan.events, plan.outcomes, trained_on, tested_on)
     progress.start("trace the features")
-    fitted = definition.fit(trained_on.columns)
+    fitted = _learn(definition, trained_on.columns)
     traced = trace(definition.features, fitted, plan.events, plan.windows)
+    require_parameters(definition.parameters, traced.names)
     matrix = traced.reader()
     require_own_rows(traced, trained_on.columns)
     ready, unseen = matrix.read(trained_on.columns), matrix.read(tested_on.columns)
     same_features(traced, trained_on.columns, ready, "training")
+    told = _require_features(traced, trained_on, ready, plan.events.id)
     progress.finish(
         f"{len(traced.names)} features of {len(traced.inputs)} fields"
-        f" and {len(traced.windows)} windows"
+        f" and {len(traced.windows)} windows{told}"
     )
-    booster = _fit(definition, ready, trained_on.label, progress)
+    booster = _fit(definition, traced, ready, trained_on.label, progress)
     score = booster.inplace_predict(unseen, missing=np.nan)
     metrics = measure(definition.parameters["objective"], tested_on.label, score)
     progress.finish(
@@ -207,13 +219,24 @@ def check_gates(definition: Definition, metrics: Mapping[str, float]) -> None:
             )
 
 
+def _require_gates(definition: Definition) -> None:
+    """Raises UsageError for a gate on what nobody measures."""
+    measured = names(definition.parameters["objective"])
+    for name in definition.gates:
+        require(name in measured, "a gate", name, f"one of {', '.join(measured)}", measured[0])
+
+
 def show(metrics: Mapping[str, float]) -> str:
     """Metrics for people."""
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
 
 
 def _fit(
-    definition: Definition, matrix: np.ndarray[Any, Any], label: Any, progress: Progress
+    definition: Definition,
+    traced: Traced,
+    matrix: np.ndarray[Any, Any],
+    label: Any,
+    progress: Progress,
 ) -> Any:
     import xgboost
 
@@ -223,16 +246,60 @@ def _fit(
             return False
 
     progress.start(f"train on {len(label):,} events", definition.trees)
-    rows = xgboost.QuantileDMatrix(matrix, label=label, nthread=definition.threads)
-    parameters = {**definition.parameters, "nthread": definition.threads}
-    return xgboost.train(parameters, rows, definition.trees, callbacks=[Rounds()])
+    return boost(
+        definition.parameters,
+        matrix,
+        label,
+        features=traced.names,
+        rounds=definition.trees,
+        threads=definition.threads,
+        callbacks=[Rounds()],
+    )
+
+
+def _learn(definition: Definition, columns: Columns) -> Mapping[str, Any]:
+    """What `fit` learns from the training rows."""
+    with asking("fit"):
+        fitted = definition.fit(columns)
+    require(
+        isinstance(fitted, Mapping),
+        "what fit returns",
+        fitted,
+        "names and constants",
+        "return {...}, which may be empty",
+    )
+    return fitted
+
+
+def _require_features(traced: Traced, rows: Rows, matrix: np.ndarray[Any, Any], id: str) -> str:
+    """Raises UsageError for features that one cannot learn from; what to say of the others."""
+    infinite = np.isinf(matrix)
+    if infinite.any():
+        row, position = (int(place) for place in np.argwhere(infinite)[0])
+        raise UsageError(
+            f"feature {traced.names[position]!r} of event {rows.columns[id][row]!r} is"
+            f" {matrix[row, position]}, which XGBoost does not learn from"
+            f" ({int(infinite.any(axis=1).sum()):,} of {len(matrix):,} rows)",
+            left="nothing: no model was trained",
+            next="let features.py say xp.nan there, for instance xp.where(b == 0, xp.nan, a / b)",
+        )
+    first = matrix[:1]
+    same = ((matrix == first) | (np.isnan(matrix) & np.isnan(first))).all(axis=0)
+    constant = [name for name, found in zip(traced.names, same, strict=True) if found]
+    if len(constant) == len(traced.names):
+        raise UsageError(
+            f"every feature is the same in every training row: {', '.join(constant)}",
+            left="nothing: no model was trained",
+            next="features that tell events apart, or a longer training period",
+        )
+    return f"; the same in every training row: {', '.join(constant)}" if constant else ""
 
 
 def _about(
     plan: Plan, traced: Traced, rows: Rows, test: Rows, metrics: dict[str, float], score: Any
 ) -> Training:
     definition = plan.definition
-    binary = definition.parameters["objective"].startswith("binary:")
+    binary = is_binary(definition.parameters["objective"])
     return Training(
         trained_from=definition.train.start.isoformat(),
         trained_until=definition.train.until.isoformat(),
