@@ -21,6 +21,8 @@ class ScoredEvent(msgspec.Struct, gc=False):
     margin: float
     model_version: int
     model_digest: str
+    incomplete: bool
+    """Scored without all of the state that its windows see."""
 
 
 def encode(
@@ -30,9 +32,10 @@ def encode(
     margins: Iterable[float],
     version: Iterable[int],
     digest: Iterable[str],
+    incomplete: Iterable[bool],
 ) -> Iterator[bytes]:
     """JSON bytes, in order."""
     return map(
         msgspec.json.Encoder().encode,
-        map(ScoredEvent, ids, times, scores, margins, version, digest),
+        map(ScoredEvent, ids, times, scores, margins, version, digest, incomplete),
     )

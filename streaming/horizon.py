@@ -33,15 +33,19 @@ class Horizon:
         self._newest: dict[int, int] = {}
         self._idle: dict[int, int] = {}
         """Partitions where nothing waits: they hold nothing back while others bring events."""
+        self._assigned: set[int] = set()
         self._batches = 0
 
     @property
     def time(self) -> int | None:
-        """Event time, microseconds; None while no record has been seen."""
+        """Event time, microseconds; None while no partition is assigned."""
         newest, idle = list(self._newest.values()), list(self._idle.values())
         if newest:
             return min(newest) - self._lateness
-        return max(idle) - self._lateness if idle else None
+        if idle:
+            return max(idle) - self._lateness
+        # Of partitions that never held a record: what comes will most likely happen now.
+        return time.time_ns() // 1000 - self._lateness if self._assigned else None
 
     def passed(self, timestamps: dict[int, int]) -> None:
         """Partition -> timestamp (microseconds) of a record that was taken from it."""
@@ -50,6 +54,7 @@ class Horizon:
             self._idle.pop(partition, None)
 
     def drop(self, partition: int) -> None:
+        self._assigned.discard(partition)
         self._newest.pop(partition, None)
         self._idle.pop(partition, None)
 
@@ -57,8 +62,9 @@ class Horizon:
         """Note the records at these offsets: what waits in newly assigned partitions.
 
         Of a partition where nothing waits: its last record, or now, where the broker's clock
-        stamps records. A partition that is empty says nothing.
+        stamps records. A partition that is empty says nothing while others do.
         """
+        self._assigned.update(offsets)
         admin = AdminClient({"bootstrap.servers": self._kafka, "log_level": 0})
         places = [(self._topic, partition) for partition in offsets]
         ends, starts = state_topics.ends(admin, places), state_topics.starts(admin, places)

@@ -134,6 +134,7 @@ class Outlet:
             [a.margin for a in answers],
             [a.model_version for a in answers],
             [a.model_digest for a in answers],
+            [a.incomplete for a in answers],
         )
         self._produce((a.partition for a in answers), (a.event_id for a in answers), payloads)
 
@@ -327,6 +328,7 @@ class Outlet:
             batch.margin.tolist(),
             repeat(serving.version),
             repeat(serving.digest),
+            repeat(False) if batch.incomplete is None else batch.incomplete.tolist(),
         )
         self._produce(batch.partitions.tolist(), batch.ids, payloads)
 

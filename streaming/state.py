@@ -176,8 +176,7 @@ class LiveState:
         """Forget what only windows of events before `time` see."""
         if self._online is not None:
             self._online.evict(self.windows.needed_from(time))
-            self._status.state_cells.set(self._online.cells)
-            self._status.state_keys.set(self._online.keys)
+            self._show_size(self._online)
 
     def _refold(self, needed: int) -> None:
         """Begin again, further back."""
@@ -257,7 +256,12 @@ class LiveState:
             skew = self.windows.sources[source].clock_skew
             self._begins[source] = int(judged.available_at.min()) + skew
         found = self._online.fold(source, judged.columns, judged.available_at)
+        self._show_size(self._online)
         status = self._status
         status.state_events.inc(found.counted)
         status.state_late.inc(found.late)
         status.state_refused.inc(len(judged.refused))
+
+    def _show_size(self, online: OnlineWindows) -> None:
+        self._status.state_cells.set(online.cells)
+        self._status.state_keys.set(online.keys)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from psycopg.types.json import Jsonb
 
 from lockstep.errors import Fenced, OffsetsLost
 from lockstep.warehouse import arrays
+from lockstep.warehouse.connect import answering
 
-__all__ = ["Answer", "Claim", "Ledger", "MicroBatch", "Span"]
+__all__ = ["Answer", "Claim", "Ledger", "MicroBatch", "Span", "answered"]
 
 _DAY_US = 86_400_000_000
 
@@ -79,6 +81,21 @@ class Answer:
     model_version: int
     model_digest: str
     partition: int
+    incomplete: bool
+
+
+def answered(
+    connection: psycopg.Connection[Any], topic: str, first: date, last: date
+) -> set[tuple[str, int]]:
+    """(id, microseconds) of the events of these days that the stream of a topic has scored."""
+    with answering(connection):
+        found = connection.execute(
+            "select p.event_id, (extract(epoch from p.event_time) * 1000000)::bigint"
+            " from predictions_stream p join streams t using (stream_id)"
+            " where t.topic = %s and p.event_date between %s and %s",
+            (topic, first, last),
+        )
+        return set(found)
 
 
 class Ledger:
@@ -338,6 +355,6 @@ _INSERT_WINDOWED = _insert(
 )
 _ANSWERS = (
     "select p.event_id, (extract(epoch from p.event_time) * 1000000)::bigint, p.score, p.margin,"
-    " a.model_version, a.digest, p.kafka_partition"
+    " a.model_version, a.digest, p.kafka_partition, p.incomplete"
     " from predictions_stream p join approvals a on a.sequence = p.approval"
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -28,6 +30,14 @@ from tests.streaming.windowed import (
 
 DAY = date(2013, 1, 10)
 SOME_DAYS = (date(2013, 1, 8), date(2013, 1, 14))
+
+
+def moved(record: Recorded, later: int) -> Recorded:
+    """The arrival, as if it had come so many microseconds later."""
+    event = json.loads(record.value)
+    value = json.dumps(event | {"arrived_at": event["arrived_at"] + later}).encode()
+    at, available_at = record.time + later, record.available_at + later
+    return record._replace(value=value, time=at, available_at=available_at)
 
 
 def settled(deployment: Deployment, records: Sequence[Recorded]) -> None:
@@ -171,7 +181,7 @@ def test_state_that_the_log_has_deleted(windowed_deployment: Deployment, january
 def test_rows_scored_without_their_state_are_marked(
     windowed_deployment: Deployment, january: str
 ) -> None:
-    """The bounded wait expires: scored all the same, and marked."""
+    """The bounded wait expires: scored all the same, and marked, wherever the score is told."""
     records = records_of(windowed_deployment, january, DAY, DAY)
     windowed_deployment.limit_batches(50)
     windowed_deployment.environment |= {"FAULT": "lagging-state", "FAULT_AFTER": "6"}
@@ -184,6 +194,35 @@ def test_rows_scored_without_their_state_are_marked(
     assert set(wrong) <= set(marked)
     assert 0 < len(marked) < len(one_day(records))
     assert "lockstep_incomplete_total" in (worker.text("metrics") or "")
+    total = len(rows)
+    until(lambda: len(windowed_deployment.answers()) == total, "every event is answered")
+    assert {a["event_id"]: a["incomplete"] for a in windowed_deployment.answers()} == {
+        name: row[2] for name, row in rows.items()
+    }
+    # Copies are answered from the table, and so is what a killed worker left unanswered.
+    send(windowed_deployment, [record for record in records if record.scored])
+    until(lambda: len(windowed_deployment.answers()) == 2 * total, "every copy is answered")
+    again = windowed_deployment.answers()
+    assert all(a["incomplete"] == rows[a["event_id"]][2] for a in again)
+
+
+def test_ready_means_that_the_state_is_folded(
+    windowed_deployment: Deployment, january: str
+) -> None:
+    """No event was ever there, and the first one may come any moment."""
+    came = [r for r in records_of(windowed_deployment, january, DAY, DAY) if not r.scored]
+    later = time.time_ns() // 1000 - max(record.available_at for record in came)
+    send(windowed_deployment, [moved(record, later) for record in came], backlog=True)
+    worker = windowed_deployment.worker().ready()
+    metrics = dict(
+        line.rsplit(" ", 1)
+        for line in (worker.text("metrics") or "").splitlines()
+        if not line.startswith("#")
+    )
+    assert float(metrics["lockstep_state_events_total"]) > 300
+    assert float(metrics["lockstep_state_cells"]) > 300
+    assert float(metrics["lockstep_state_keys"]) > 10
+    assert worker.drain() == 0
 
 
 def test_new_windows_are_folded_before_they_take_over(

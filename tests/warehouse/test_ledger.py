@@ -162,6 +162,14 @@ def test_the_cut_is_kept_for_each_stretch(worker, stored) -> None:
     moments = stored("select distinct scored_at = committed_at, 0 from predictions_stream p"
                      " join stream_batches b using (stream_id, kafka_partition)")  # fmt: skip
     assert moments == [(True, 0)]
+    # Whoever answers from the table says so as well.
+    answers = [*ledger.stored(both), *worker().unanswered(left_unanswered(left))]
+    assert {a.event_id: a.incomplete for a in answers} == {"a": False, "b": True, "c": False}
+
+
+def left_unanswered(claim: Claim) -> Claim:
+    """As a successor finds the partition whose owner was killed before it answered."""
+    return replace(claim, next_offset=2, produced_offset=0)
 
 
 def test_a_former_owner_stores_no_cut(worker, stored) -> None:
