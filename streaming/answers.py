@@ -25,6 +25,8 @@ class Sent:
     """Events on their way: when each was sent (ms since 1970), and where answers begin."""
 
     at_ms: dict[str, float]
+    times: dict[str, int]
+    """Event time, microseconds since 1970."""
     seconds: float
     answers_from: dict[int, int]
 

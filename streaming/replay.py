@@ -31,6 +31,7 @@ from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
+from lockstep.warehouse.ledger import answered
 from streaming.answers import Answers, Sent, await_answers, ends
 
 __all__ = [
@@ -54,6 +55,8 @@ class Replay:
     last: date
     sent: int
     """Events of the days that were asked for."""
+    answered_before: int
+    """Of these, events that the stream of this topic had scored already, and answers as then."""
     before: int
     """Events of earlier days, which windows may see."""
     sending_s: float
@@ -68,6 +71,12 @@ class Replay:
             f" in {self.sending_s:.1f} s"
             + (f", with {self.before:,} earlier ones that windows see" if self.before else "")
         ]
+        if self.answered_before:
+            lines.append(
+                f"{self.answered_before:,} of them had been scored in {self.topic} before: those"
+                " answers are the stored ones, not new scores (--topic NAME sends them elsewhere,"
+                " to be scored again)"
+            )
         if self.answers:
             a = self.answers
             lines.append(
@@ -112,6 +121,7 @@ def replay(
     pipeline = pipeline.on(topic) if topic else pipeline
     with closing(connect(settings, "scorer", pipeline.use_case)) as connection:
         _, model = approved_model(settings, pipeline.use_case, connection)
+        known = answered(connection, pipeline.topics.events, first, last)
     with progress_bar(progress) as bar:
         sent, before = send(
             settings, pipeline, model.windows, first, last, rate=rate, backlog=backlog, bar=bar
@@ -122,7 +132,14 @@ def replay(
                 settings.kafka, lambda: await_answers(settings.kafka, pipeline, sent, bar)
             )
     return Replay(
-        pipeline.topics.events, first, last, len(sent.at_ms), before, sent.seconds, answers
+        topic=pipeline.topics.events,
+        first=first,
+        last=last,
+        sent=len(sent.at_ms),
+        answered_before=sum((name, at) in known for name, at in sent.times.items()),
+        before=before,
+        sending_s=sent.seconds,
+        answers=answers,
     )
 
 
@@ -240,6 +257,7 @@ def _send(
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=2, batch_size=1 << 18)
     refused: list[BaseException] = []
     at_ms: dict[str, float] = {}
+    times: dict[str, int] = {}
     unacknowledged_from: int | None = None
     begin = time.time()
     try:
@@ -251,6 +269,7 @@ def _send(
                     unacknowledged_from = None
             if record.asked_for and record.scored:
                 at_ms[record.key] = time.time() * 1000
+                times[record.key] = record.time
             producer.send(
                 record.topic,
                 record.value,
@@ -271,7 +290,7 @@ def _send(
             left="the others are in their topics",
             next="correct the topics' rights or limits, then replay again into fresh topics",
         )
-    return Sent(at_ms, time.time() - begin, answers_from)
+    return Sent(at_ms, times, time.time() - begin, answers_from)
 
 
 def _paced(records: Sequence[Recorded], rate: float | None) -> Iterator[Recorded]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.warehouse.audits import AuditedDay
+from lockstep.warehouse.landings import LandedSoFar
 
 __all__ = ["Report", "as_document", "render"]
 
@@ -25,6 +26,8 @@ class Report:
     """Source -> state events of the day that came late."""
     versions: dict[str, int]
     """Digest -> model version, of all models that wrote rows of the day."""
+    landed: list[LandedSoFar]
+    """How far the topics of the events and of their state are in the lake."""
 
 
 def render(report: Report) -> str:
@@ -39,6 +42,7 @@ def render(report: Report) -> str:
         " what had been read then",
         f"  {day.unexplained:>{width},} unexplained"
         + (f", of which {day.missing:,} are not in the lake" if day.missing else ""),
+        *([f"  {so_far}" for so_far in report.landed] if day.unexplained else []),
     ]
     if not day.windows:
         lines.append("Their models have no windows: there was nothing to recompute.")
@@ -78,6 +82,7 @@ def as_document(report: Report) -> dict[str, Any]:
         "day": report.day.day.isoformat(),
         "late_by_source": report.late_events,
         "versions": report.versions,
+        "landed": [asdict(so_far) for so_far in report.landed],
     }
 
 

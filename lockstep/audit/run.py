@@ -21,13 +21,14 @@ from lockstep.audit.request import Request
 from lockstep.audit.stored import Stored, read_stored
 from lockstep.audit.verdict import EXAMPLES, Judged, judge
 from lockstep.compiled_model import CompiledModel, open_model
-from lockstep.errors import CheckFailed
+from lockstep.errors import CheckFailed, LakeError
 from lockstep.progress import Progress, Silent
 from lockstep.registry.mlflow import fetch_model
 from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
 from lockstep.warehouse.audits import AuditedDay, record
 from lockstep.warehouse.connect import connect
+from lockstep.warehouse.landings import LandedSoFar, landed_so_far
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -65,14 +66,21 @@ def audit_day(
     judged: list[_OfModel] = []
     late: dict[str, int] = {}
     told.start("recomputed")
+    landed = _landed(settings, request)
     if any(model.windows for model in models.values()):
         with _session(request, master, spark) as session:
-            judged, late = _judged(session, settings, request, stored, models)  # 3
+            try:
+                judged, late = _judged(session, settings, request, stored, models)  # 3
+            except LakeError as error:
+                so_far = "; ".join(map(str, landed))
+                raise LakeError(
+                    f"{error.message}. {so_far}", left=error.left, next=error.next
+                ) from None
     told.finish(f"{sum(len(verdict.windows) for _, verdict, _ in judged)} windows from the lake")
     found = _day(request, stored, judged, late)  # 4
     with connect(settings, "scorer", request.use_case) as connection:
         number = record(connection, found)
-    return Report(request.use_case, number, found, late, dict(stored.versions))
+    return Report(request.use_case, number, found, late, dict(stored.versions), landed)
 
 
 def require_explained(report: Report) -> None:
@@ -83,15 +91,26 @@ def require_explained(report: Report) -> None:
     example = next((e for w in day.windows for e in w.examples if e["kind"] == "unexplained"), None)
     said = f", e.g. {example['event_id']} at {example['event_time']}" if example else ""
     landed = f"; {day.missing:,} of them are not in the lake" if day.missing else ""
+    absent = [so_far for so_far in report.landed if not so_far.rows]
+    if absent:
+        landed += f". {'; '.join(map(str, absent))}"
+    # A lake that nothing ever landed in was filled another way.
+    behind = any(so_far.newest_day for so_far in absent)
     raise CheckFailed(
         f"{day.unexplained:,} of {day.rows:,} predictions of {day.topic} on {day.day} used window"
         f" values that the lake does not give{said}{landed}",
         left=f"audit {report.audit_id} in the warehouse, and the predictions as they were",
         next=f"lockstep land {report.use_case}, then the audit again: they may not be landed yet"
-        if day.missing == day.unexplained
+        if behind or day.missing == day.unexplained
         else f'lockstep query {report.use_case} "select * from window_audits where event_date ='
         f" '{day.day}' and unexplained > 0\"",
     )
+
+
+def _landed(settings: Settings, request: Request) -> list[LandedSoFar]:
+    topics = dict.fromkeys([request.topic, *request.topics.values()])
+    with connect(settings, "scorer", request.use_case) as connection:
+        return landed_so_far(connection, request.day, list(topics))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import psycopg
@@ -17,7 +17,16 @@ from psycopg.types.json import Jsonb
 
 from lockstep.warehouse.connect import answering
 
-__all__ = ["ChangedDay", "Landed", "Rejected", "changed_days", "newest_landing", "record"]
+__all__ = [
+    "ChangedDay",
+    "Landed",
+    "LandedSoFar",
+    "Rejected",
+    "changed_days",
+    "landed_so_far",
+    "newest_landing",
+    "record",
+]
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,30 @@ class ChangedDay:
     published_at: datetime
 
 
+@dataclass(frozen=True)
+class LandedSoFar:
+    """How far a topic is in the lake, as landings tell it."""
+
+    topic: str
+    day: date
+    rows: int
+    """Of that day."""
+    last: datetime | None
+    """When the last of them landed."""
+    newest_day: date | None
+    """The newest day of which anything has landed."""
+
+    def __str__(self) -> str:
+        if self.last is not None:
+            at = self.last.astimezone(UTC)
+            return (
+                f"{self.topic}: {self.rows:,} rows of {self.day} have landed,"
+                f" the last at {at:%Y-%m-%d %H:%M} UTC"
+            )
+        until = f"the newest day is {self.newest_day}" if self.newest_day else "nor of another day"
+        return f"{self.topic}: nothing of {self.day} has landed ({until})"
+
+
 def record(
     conn: psycopg.Connection[Any],
     run_id: str,
@@ -84,6 +117,22 @@ def record(
             " ON CONFLICT (run_id, topic, source, reason) DO NOTHING",
             [(run_id, r.topic, r.source, r.reason, r.rows, r.example) for r in rejects],
         )
+
+
+def landed_so_far(
+    conn: psycopg.Connection[Any], day: date, topics: Sequence[str]
+) -> list[LandedSoFar]:
+    """For each topic, in that order, what landings brought of a day."""
+    with answering(conn), conn.cursor(row_factory=class_row(LandedSoFar)) as cursor:
+        return cursor.execute(
+            "SELECT t.topic, %s::date AS day, coalesce(sum(l.rows) FILTER (WHERE l.event_date ="
+            " %s), 0)::bigint AS rows, max(l.landed_at) FILTER (WHERE l.event_date = %s) AS last,"
+            " max(l.event_date) AS newest_day"
+            " FROM unnest(%s::text[]) WITH ORDINALITY t(topic, place)"
+            " LEFT JOIN landings l ON l.topic = t.topic AND l.rows > 0"
+            " GROUP BY t.topic, t.place ORDER BY t.place",
+            (day, day, day, list(topics)),
+        ).fetchall()
 
 
 def newest_landing(conn: psycopg.Connection[Any], source: str, day: date) -> datetime | None:

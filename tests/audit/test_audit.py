@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import timedelta
 
 import numpy as np
 import pytest
 
 from jobs import audit_windows
-from lockstep.audit.report import render
+from lockstep.audit.report import as_document, render
 from lockstep.audit.request import encode
 from lockstep.audit.run import audit_day, require_explained
 from lockstep.batch.job import TERMINAL_EXIT
 from lockstep.errors import CheckFailed, LakeError, UsageError
+from lockstep.warehouse.connect import connect
+from lockstep.warehouse.landings import Landed, record
 from tests.audit.conftest import DAY, AuditHouse
 from tests.small_model import windows
 
@@ -140,17 +143,30 @@ def test_what_is_missing_is_unexplained_in_each_audit(house: AuditHouse) -> None
     for found in second.day.windows:
         reasons = {example["reason"] for example in found.examples if "reason" in example}
         assert reasons == {"missing in the lake", "no window values were stored"}
-    with pytest.raises(CheckFailed, match="lockstep query"):
+    with pytest.raises(CheckFailed, match="lockstep query") as raised:
         require_explained(second)
+    # The lake of this test was not filled by landings, and that is said.
+    unlanded = f"{house.topic}: nothing of {DAY} has landed (nor of another day)"
+    assert unlanded in raised.value.message
+    assert unlanded in render(second)
+
+    before = Landed(house.topic, "flight_departures", DAY - timedelta(days=1), 7)
+    with connect(house.settings, "scorer", house.use_case) as connection:
+        record(connection, f"landed {house.topic}", [before])
+    third = house.audit()
+    with pytest.raises(CheckFailed, match=f"lockstep land {house.use_case}") as raised:
+        require_explained(third)
+    assert f"the newest day is {before.day}" in raised.value.message
+    assert as_document(third)["landed"][0]["newest_day"] == before.day
 
     seen = house.query(
         "select distinct audit_id, run_id, event_date from window_audits where topic = %s",
         house.topic,
         role="analyst",
     )
-    assert first.audit_id < second.audit_id
-    assert seen == [(second.audit_id, second.day.run_id, DAY)]
-    assert len(house.query("select 1 from audits where topic = %s", house.topic)) == 2
+    assert first.audit_id < second.audit_id < third.audit_id
+    assert seen == [(third.audit_id, third.day.run_id, DAY)]
+    assert len(house.query("select 1 from audits where topic = %s", house.topic)) == 3
 
 
 def test_a_day_without_stream_rows_says_so(house: AuditHouse) -> None:
@@ -176,5 +192,6 @@ def test_the_job_ends_for_good_where_trying_again_cannot_help(
 def test_a_lake_without_the_day_says_how_to_land_it(house: AuditHouse, tmp_path) -> None:
     house.stream(house.values[:2])
     empty = house.settings.model_copy(update={"lake": str(tmp_path)})
-    with pytest.raises(LakeError, match=f"lockstep land {house.use_case}"):
+    with pytest.raises(LakeError, match=f"lockstep land {house.use_case}") as raised:
         audit_day(empty, house.request(), spark=house.spark)
+    assert f"{house.topic}: nothing of {DAY} has landed" in raised.value.message
