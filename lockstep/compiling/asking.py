@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,21 @@ from sysconfig import get_paths
 import lockstep
 from lockstep.errors import LockstepError, UsageError
 
-__all__ = ["asking"]
+__all__ = ["asking", "is_own"]
 
 _LONGEST = 300
-_OTHERS = (str(Path(lockstep.__file__).parent), *get_paths().values())
-"""Where code lies that no use case wrote."""
+_OTHERS = tuple(
+    f"{folder}{os.sep}"
+    for folder in (
+        Path(lockstep.__file__).parent,
+        *(get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    )
+)
+
+
+def is_own(file: str) -> bool:
+    """Whether a use case's author wrote a source file: not Python, a library or Lockstep."""
+    return not file.startswith((*_OTHERS, "<"))
 
 
 @contextmanager
@@ -42,11 +53,7 @@ def _place(error: Exception) -> str:
     """The last line of the use case's own code that the error went through."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" at {_short(error.filename)}:{error.lineno}"
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((*_OTHERS, "<"))
-    ]
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
     return f" at {_short(own[-1].filename)}:{own[-1].lineno}" if own else ""
 
 

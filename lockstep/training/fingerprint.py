@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from datetime import date
@@ -19,6 +17,7 @@ from lockstep.lake import fingerprint as lake_fingerprint
 from lockstep.lake import state_days, state_files
 from lockstep.training.dataset import label_days
 from lockstep.training.definition import Definition
+from lockstep.training.sources import Sources, sources_of
 
 __all__ = ["code", "combine", "files", "settings", "versions"]
 
@@ -33,44 +32,20 @@ def versions() -> dict[str, str]:
 
 
 def code(use_case: str) -> str:
-    """Of the sources that make the model: Lockstep's, and what the use case's model.py imports."""
+    """Of the sources that make the model: Lockstep's, and all that the use case's model.py reaches
+    (`lockstep.training.sources`), with the versions of the libraries that it names."""
     root = Path(lockstep.__file__).parent
-    sources = {
-        f"lockstep/{path.relative_to(root)}": path
-        for part in _PARTS
-        for path in (root / part).glob("*.py")
-    }
-    sources |= _imported(f"models.{use_case}.model")
-    return combine({name: _sha256(path.read_bytes()) for name, path in sources.items()})
-
-
-def _imported(module: str) -> dict[str, Path]:
-    """A module of models/ and what it imports from there, read from the sources.
-
-    Not from sys.modules: what else a process has imported does not make another model.
-    """
-    found: dict[str, Path] = {}
-    left = [module]
-    while left:
-        name = left.pop()
-        spec = importlib.util.find_spec(name) if name not in found else None
-        if spec is None or spec.origin is None:
-            continue
-        found[name] = Path(spec.origin)
-        for node in ast.walk(ast.parse(found[name].read_bytes())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("models"):
-                left += [f"{node.module}", *(f"{node.module}.{part.name}" for part in node.names)]
-            elif isinstance(node, ast.Import):
-                left += [part.name for part in node.names if part.name.startswith("models.")]
-        left = [name for name in left if _is_module(name)]
-    return found
-
-
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:  # its parent is a module, not a package: name is no module then
-        return False
+    own = Sources(
+        {
+            f"lockstep/{path.relative_to(root)}": path
+            for part in _PARTS
+            for path in (root / part).rglob("*.py")
+        }
+    )
+    theirs = sources_of(f"models.{use_case}.model")
+    return combine(
+        {"lockstep": own.hashes(), "own": theirs.hashes(), "libraries": theirs.versions()}
+    )
 
 
 def settings(definition: Definition, contracts: Mapping[str, Contract], windows: WindowSet) -> str:

@@ -13,7 +13,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +26,7 @@ from lockstep.lake.layout import open_lake
 from lockstep.progress import Progress, Silent
 from lockstep.training import fingerprint
 from lockstep.training.definition import contract, load_module
+from lockstep.training.sources import sources_of
 
 __all__ = ["Loaded", "load"]
 
@@ -93,7 +93,7 @@ def _fingerprint(source: ModuleType, contracts: Sequence[Contract]) -> str:
     return fingerprint.combine(
         {
             "origin": source.origin(),
-            "code": Path(str(source.__file__)).read_text(encoding="utf-8"),
+            "code": sources_of(source.__name__).hashes(),
             "contracts": [dict(found.document) for found in contracts],
         }
     )

@@ -58,6 +58,8 @@ class Plan:
     outcomes: Contract
     windows: WindowSet
     fingerprint: str
+    parts: Mapping[str, str]
+    """What of it the model's manifest keeps: of its settings, and of its code as it was planned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +110,12 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
             next=f"lockstep data {use_case} (brings recorded events into the lake); or, in"
             f" models/{use_case}/model.py, days that the lake has, and their windows' days",
         ) from None
-    found = fingerprint.combine(
-        {
-            "files": files,
-            "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}, windows),
-            "code": fingerprint.code(use_case),
-            "versions": fingerprint.versions(),
-        }
-    )
-    return Plan(use_case, definition, events, outcomes, windows, found)
+    parts = {
+        "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}, windows),
+        "code": fingerprint.code(use_case),
+    }
+    found = fingerprint.combine({"files": files, "versions": fingerprint.versions(), **parts})
+    return Plan(use_case, definition, events, outcomes, windows, found, parts)
 
 
 def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> Trained:
@@ -160,10 +159,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
             "data": fingerprint.combine(
                 {"train": trained_on.fingerprint(), "test": tested_on.fingerprint()}
             ),
-            "settings": fingerprint.settings(
-                definition, {"e": plan.events, "o": plan.outcomes}, plan.windows
-            ),
-            "code": fingerprint.code(plan.use_case),
+            **plan.parts,
         },
         answered=progress.advance,
         tree_kernel=settings.tree_kernel,

@@ -116,7 +116,7 @@ def plan(**changes) -> training.Plan:
         trees=2,
         **changes,
     )
-    return training.Plan("flight_delay", definition, departures(), arrivals(), NO_WINDOWS, "f")
+    return training.Plan("flight_delay", definition, departures(), arrivals(), NO_WINDOWS, "f", {})
 
 
 def test_without_windows(settings, monkeypatch):

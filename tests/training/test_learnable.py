@@ -40,7 +40,7 @@ def labelled(of: Any) -> dict[str, Any]:
 
 
 def trained(tiny, definition: Definition) -> training.Trained:
-    plan = Plan("flight_delay", definition, departures(), arrivals(), NO_WINDOWS, "")
+    plan = Plan("flight_delay", definition, departures(), arrivals(), NO_WINDOWS, "", {})
     return training.train(Settings(home=tiny.home, lake=tiny.lake), plan)
 
 
@@ -155,7 +155,7 @@ def test_a_secret_label_is_not_said(tiny):
     document["properties"]["arr_delay"] = delay | {"x-sensitive": True}
     secret = type(arrivals()).from_document(document)
     definition = dataclasses.replace(SMALL, **labelled(lambda c: c["arr_delay"]))
-    plan = Plan("flight_delay", definition, departures(), secret, NO_WINDOWS, "")
+    plan = Plan("flight_delay", definition, departures(), secret, NO_WINDOWS, "", {})
     with pytest.raises(UsageError, match=r"of event '\S+' is \(sensitive\), and"):
         training.train(Settings(home=tiny.home, lake=tiny.lake), plan)
 
@@ -172,7 +172,7 @@ def test_what_can_be_learned_tells_of_features_that_say_nothing(tiny):
     features = made(seats=lambda xp, e: e["seats"], nought=lambda xp, e: e["distance"] * 0)
     plan = Plan(
         *("flight_delay", dataclasses.replace(SMALL, **features), departures(), arrivals()),
-        *(NO_WINDOWS, ""),
+        *(NO_WINDOWS, "", {}),
     )
     training.train(Settings(home=tiny.home, lake=tiny.lake), plan, Told())
     assert any(words.endswith("; the same in every training row: nought") for words in said)

@@ -15,7 +15,6 @@ from lockstep.errors import CheckFailed, LakeError, ModelRefused, UsageError
 from lockstep.registry.locate import Located, certificate_path, locate, native_path
 from lockstep.scoring import OnnxScorer
 from lockstep.settings import Settings
-from lockstep.training import fingerprint
 from lockstep.training.definition import Definition, Label, Period, load_definition
 from lockstep.training.train import check_gates, make_plan
 from lockstep.training.verification import verify
@@ -135,17 +134,6 @@ def test_a_day_that_the_lake_lacks(tmp_path, monkeypatch):
         make_plan(Settings(home=tmp_path, lake=str(tmp_path)), "flight_delay")
     assert refused.value.next is not None
     assert "lockstep data flight_delay" in refused.value.next
-
-
-def test_code_is_what_model_py_imports_and_nothing_else():
-    found = fingerprint._imported("models.flight_delay.model")
-    assert set(found) == {
-        f"models.flight_delay.{name}" for name in ("features", "model", "windows")
-    }
-    before = fingerprint.code("flight_delay")
-    import models.flight_delay.data  # noqa: F401
-
-    assert fingerprint.code("flight_delay") == before
 
 
 def test_gates():
