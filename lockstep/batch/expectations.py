@@ -5,13 +5,16 @@ Importing this module imports Great Expectations, which takes seconds: only the 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from lockstep.contracts import Contract, FieldValidator
 from lockstep.errors import CheckFailed, Transient, UsageError
 
 # Read when Great Expectations is imported: it would report usage over the network.
@@ -23,6 +26,14 @@ sys.modules["pyspark"] = None  # type: ignore[assignment]
 try:
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
+    from great_expectations.execution_engine.pandas_execution_engine import PandasExecutionEngine
+    from great_expectations.expectations.expectation import ColumnMapExpectation
+    from great_expectations.expectations.metrics.map_metric_provider.column_condition_partial import (  # noqa: E501
+        column_condition_partial,
+    )
+    from great_expectations.expectations.metrics.map_metric_provider.column_map_metric_provider import (  # noqa: E501
+        ColumnMapMetricProvider,
+    )
 except ImportError as error:
     raise UsageError(
         f"the batch checks need Great Expectations: {error}", next="uv sync --extra batch"
@@ -32,13 +43,58 @@ finally:
     if _spark is not None:
         sys.modules["pyspark"] = _spark
 
-__all__ = ["Failure", "context", "gate", "gxe", "unmet"]
+__all__ = ["Failure", "context", "fits_contract", "gate", "gxe", "unmet"]
 
 gxe: Any = gx.expectations
 """The expectations by name; its own package does not say what it exports."""
 
 _EXAMPLES = 3
 _SHOWN = 5
+_FITS = "column_values.fit_contract"
+
+
+class FitContract(ColumnMapMetricProvider):
+    """Which values of a column keep a contract, by the validator that everybody else asks.
+
+    Great Expectations finds it by its name, leaves nulls out, and hands over a pandas Series.
+    """
+
+    condition_metric_name = _FITS
+    condition_value_keys = ("contract",)
+
+    @column_condition_partial(engine=PandasExecutionEngine)
+    def _pandas(cls, column: Any, contract: str, **_: Any) -> Any:  # noqa: N805
+        wrong = FieldValidator(_contract(contract).by_name[column.name]).violations(
+            column.to_numpy()
+        )
+        fits = column.notna()
+        fits.iloc[list(wrong)] = False
+        return fits
+
+
+class ExpectColumnValuesToFitContract(ColumnMapExpectation):
+    """Each value of a column that is not null keeps the field's contract."""
+
+    contract: str
+    """Its document, as JSON."""
+    expected: str
+    """The same of this field, in words."""
+    map_metric = _FITS
+    success_keys = ("mostly", "contract")
+
+
+def fits_contract(contract: Contract, field: str) -> Any:
+    """The expectation that a pandas column, which has nulls for nulls, keeps the contract."""
+    return ExpectColumnValuesToFitContract(
+        column=field,
+        contract=json.dumps(contract.document),
+        expected=contract.by_name[field].expected,
+    )
+
+
+@lru_cache(maxsize=8)
+def _contract(document: str) -> Contract:
+    return Contract.from_document(json.loads(document))
 
 
 @dataclass(frozen=True)
@@ -135,10 +191,8 @@ def _bounds(kwargs: dict[str, Any]) -> str:
     low, high = kwargs.get("min_value"), kwargs.get("max_value")
     if low is not None or high is not None:
         return f"between {low:,} and {high:,}"
-    if "value_set" in kwargs:
-        return "one of " + ", ".join(map(str, kwargs["value_set"][:10]))
-    if "regex" in kwargs:
-        return f"a match of {kwargs['regex']}"
+    if "expected" in kwargs:
+        return str(kwargs["expected"])
     if "value" in kwargs:
         return f"{kwargs['value']:,}"
     mostly = kwargs.get("mostly", 1)

@@ -35,7 +35,7 @@ __all__ = [
     "trees_part",
 ]
 
-MATRIX = "matrix"
+MATRIX = "lockstep.matrix"  # a name that no field has
 Shape = list[str | int | None]
 ENSEMBLE = "TreeEnsemble"
 _CHUNK = 8192

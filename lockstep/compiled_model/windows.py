@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lockstep.compiled_model.manifest import Manifest
-from lockstep.contracts import Contract, Field
+from lockstep.contracts import Contract, Field, is_reserved
 from lockstep.errors import ModelRefused, UsageError
 from lockstep.features.windows import MOST_SCALE, Condition, StateSource, WindowSet, WindowSpec
 
@@ -58,6 +58,8 @@ def _wrong_with(
         known = ", ".join(windows.sources) or "none"
         yield f"reads {window.source!r}, which is none of the model's sources ({known})"
         return
+    if is_reserved(window.name):
+        yield "has the name of what a graph answers or holds"
     if window.name in taken:
         yield "has the name of a field or of another window"
     if window.hop <= 0 or window.over <= 0 or window.over % window.hop:

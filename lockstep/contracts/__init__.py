@@ -8,11 +8,11 @@ from lockstep.contracts.columns import (
     encode_strings,
     encoded_columns,
     model_inputs,
-    require_text,
 )
-from lockstep.contracts.contract import Contract, Field, Kind
+from lockstep.contracts.contract import Contract
 from lockstep.contracts.decoding import Decoded, EventDecoder
 from lockstep.contracts.events import to_json
+from lockstep.contracts.field import RESERVED, Field, Kind, is_reserved
 from lockstep.contracts.judgement import (
     NO_TIME,
     Judge,
@@ -23,10 +23,14 @@ from lockstep.contracts.judgement import (
     on_time,
     readable_at,
 )
-from lockstep.contracts.validation import Validator
+from lockstep.contracts.recorded import ArrowDecoder
+from lockstep.contracts.text import require_text
+from lockstep.contracts.validation import FieldValidator, Validator
 
 __all__ = [
     "NO_TIME",
+    "RESERVED",
+    "ArrowDecoder",
     "Columns",
     "Contract",
     "Decoded",
@@ -34,6 +38,7 @@ __all__ = [
     "EncodedStrings",
     "EventDecoder",
     "Field",
+    "FieldValidator",
     "Judge",
     "Judged",
     "Kind",
@@ -43,6 +48,7 @@ __all__ = [
     "encode_strings",
     "encoded_columns",
     "honest",
+    "is_reserved",
     "kind_of",
     "model_inputs",
     "on_time",

@@ -17,21 +17,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lockstep.contracts.contract import Contract, Field
+from lockstep.contracts.contract import Contract
+from lockstep.contracts.field import Field, Kind
+from lockstep.contracts.text import require_text, string_array
 from lockstep.errors import ContractError
 
 __all__ = [
     "Columns",
     "EncodedColumns",
     "EncodedStrings",
+    "columns_and_nulls",
     "columns_from_arrow",
     "encode_strings",
     "encoded_columns",
     "model_inputs",
-    "require_text",
 ]
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
+_NOTHING: Mapping[Kind, Any] = {"string": "", "integer": 0, "number": np.nan, "timestamp": 0}
+"""What stands in a row that is left out in any case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,18 @@ def encoded_columns(contract: Contract, batch: pa.RecordBatch | pa.Table) -> dic
     }
 
 
+def columns_and_nulls(
+    contract: Contract, batch: pa.RecordBatch | pa.Table
+) -> tuple[dict[str, Any], dict[int, str]]:
+    """The same, and which rows are null where they may not be, and why they do not fit."""
+    nulls: dict[int, str] = {}
+    columns = {
+        field.name: _encoded(column) if field.kind == "string" else column
+        for field, column in _read(contract, batch, nulls)
+    }
+    return columns, nulls
+
+
 def encode_strings(columns: Columns) -> dict[str, Any]:
     """What `encoded_columns` makes of the same events, for who has them as objects.
 
@@ -109,19 +125,26 @@ def model_inputs(columns: EncodedColumns, names: Iterable[str]) -> dict[str, Any
     return found
 
 
-def require_text(name: str, strings: pa.Array | pa.ChunkedArray) -> None:
-    """Raises ContractError for bytes that are not UTF-8: a Parquet file may hold any."""
-    try:
-        strings.validate(full=True)
-    except pa.ArrowInvalid as error:
-        raise ContractError(f"column {name!r} holds no text: {error}") from None
+def _read(
+    contract: Contract, batch: pa.RecordBatch | pa.Table, nulls: dict[int, str] | None = None
+) -> Iterator[tuple[Field, Any]]:
+    """Every field with its column: strings as Arrow holds them, without nulls; NumPy's others.
 
-
-def _read(contract: Contract, batch: pa.RecordBatch | pa.Table) -> Iterator[tuple[Field, Any]]:
-    """Every field with its column: strings as Arrow holds them, without nulls; NumPy's others."""
+    With `nulls`, rows that are null where they may not be are put there, with the reason.
+    """
     for field in contract.fields:
         if field.name in batch.schema.names:
-            yield field, _column(field, batch.column(field.name), contract)
+            column = _column(field, batch.column(field.name), contract)
+            if column.null_count and not field.nullable:
+                rows = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist()
+                if nulls is None:
+                    raise ContractError(
+                        f"column {field.name!r} is null in row {rows[0]}, but may not be"
+                    )
+                for row in rows:
+                    nulls.setdefault(row, f"{field.name} is null, but may not be")
+                column = pc.fill_null(column, pa.scalar(_NOTHING[field.kind], column.type))
+            yield field, column if field.kind == "string" else column.to_numpy(zero_copy_only=False)
         elif field.required:
             raise ContractError(f"column {field.name!r} is missing (contract {contract.name})")
         else:
@@ -133,6 +156,7 @@ def _absent(field: Field, rows: int) -> Any:
 
 
 def _column(field: Field, column: pa.Array, contract: Contract) -> Any:
+    """A column as Arrow holds it, of a type that NumPy takes; null where nothing stands for it."""
     expected = contract.arrow_schema.field(field.name).type
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
@@ -141,15 +165,10 @@ def _column(field: Field, column: pa.Array, contract: Contract) -> Any:
             f"column {field.name!r} has type {column.type}, not {expected}"
             f" (contract {contract.name})"
         )
-    if column.null_count and not field.nullable:
-        row = pc.index(pc.is_null(column), pa.scalar(True)).as_py()
-        raise ContractError(f"column {field.name!r} is null in row {row}, but may not be")
     if field.kind == "string":
         require_text(field.name, column)
-        return pc.fill_null(column, "") if column.null_count else column
-    if field.kind == "number":
-        return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return column.cast(expected).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return pc.fill_null(column, "") if field.nullable and column.null_count else column
+    return column.cast(expected).cast(pa.int64() if field.kind != "number" else expected)
 
 
 def _fits(found: pa.DataType, field: Field) -> bool:
@@ -175,8 +194,4 @@ def _encoded(column: pa.Array) -> EncodedStrings:
 
 def _dictionary(strings: np.ndarray[Any, Any]) -> EncodedStrings:
     values, codes = np.unique(strings, return_inverse=True)
-    encoded = [value.encode() for value in values]
-    ends = pa.py_buffer(np.cumsum([0, *map(len, encoded)], dtype=np.int32))
-    text = pa.py_buffer(b"".join(encoded))
-    found = pa.StringArray.from_buffers(len(encoded), ends, text)
-    return EncodedStrings(codes.astype(np.int32), found)
+    return EncodedStrings(codes.astype(np.int32), string_array(values))

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from lockstep.contracts.contract import Contract, Field
+from lockstep.contracts.contract import Contract
+from lockstep.contracts.field import Field
 from lockstep.contracts.validation import Validator
 
 __all__ = ["Decoded", "EventDecoder"]

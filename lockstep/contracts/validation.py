@@ -1,12 +1,12 @@
 """Whether events keep what their contract says about values.
 
-One implementation for batch and stream: both bring columns. Types have been checked by then,
-by the decoder or by the Arrow schema.
+One implementation for all that asks: stream, landing, training, batch, Spark's workers and Great
+Expectations bring columns. Types have been checked by then, by a decoder.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lockstep.contracts.columns import EncodedColumns, EncodedStrings
-from lockstep.contracts.contract import Contract, Field
+from lockstep.contracts.contract import Contract
+from lockstep.contracts.field import Field
+from lockstep.contracts.pattern import matched
 
-__all__ = ["Validator"]
+__all__ = ["FieldValidator", "Validator"]
 
 _REMEMBERED = 10_000
 """Distinct values of a string field remembered as good; more than a vocabulary, less than ids."""
@@ -26,48 +28,54 @@ class Validator:
     """Checks columns against one contract. Not for several threads at once."""
 
     def __init__(self, contract: Contract) -> None:
-        self._numeric = [f for f in contract.fields if f.kind != "string"]
-        self._strings = [f for f in contract.fields if f.kind == "string"]
-        self._good: dict[str, set[str]] = {f.name: set() for f in self._strings}
+        ordered = sorted(contract.fields, key=lambda field: field.kind == "string")
+        self._fields = {field.name: FieldValidator(field) for field in ordered}
 
     def violations(self, columns: EncodedColumns) -> dict[int, str]:
         """Row number -> the first reason why the row does not fit; empty when all do."""
         found: dict[int, str] = {}
-        for field in self._numeric:
-            column: Any = columns[field.name]
+        for name, field in self._fields.items():
+            for row, reason in field.violations(columns[name]).items():
+                found.setdefault(row, reason)
+        return found
+
+
+class FieldValidator:
+    """Checks columns of one field."""
+
+    def __init__(self, field: Field) -> None:
+        self._field = field
+        self._good: set[str] = set()
+
+    def violations(self, column: Any) -> dict[int, str]:
+        """Row number -> why its value does not fit."""
+        field = self._field
+        if field.kind != "string":
             bad = ~((column >= field.minimum) & (column <= field.maximum))
             if field.nullable:
                 bad &= ~np.isnan(column)
-            if bad.any():
-                for row in np.flatnonzero(bad).tolist():
-                    found.setdefault(row, _out_of_range(field, column[row]))
-        for field in self._strings:
-            column = columns[field.name]
-            if wrong := self._wrong(field, column):
-                for row, value in enumerate(_strings(column)):
-                    if value in wrong:
-                        found.setdefault(row, wrong[value])
-        return found
+            rows = np.flatnonzero(bad).tolist() if bad.any() else []
+            return {row: _out_of_range(field, column[row]) for row in rows}
+        wrong = self._wrong(column)
+        if not wrong:
+            return {}
+        strings = column.decoded() if isinstance(column, EncodedStrings) else column
+        return {row: wrong[value] for row, value in enumerate(strings) if value in wrong}
 
-    def _wrong(self, field: Field, column: Any) -> dict[str, str]:
+    def _wrong(self, column: Any) -> dict[str, str]:
         """The values of a string column that do not fit, and why."""
-        good = self._good[field.name]
         if isinstance(column, EncodedStrings):
-            if _surely_fit(field, column.values):
+            if _surely_fit(self._field, column.values):
                 return {}
-            unknown = set(column.objects()) - good
+            unknown = set(column.objects()) - self._good
         else:
-            unknown = set(column) - good
-            if _surely_fit(field, unknown):
+            unknown = set(column) - self._good
+            if _surely_fit(self._field, unknown):
                 return {}
-        wrong = {value: reason for value in unknown if (reason := _reason(field, value))}
-        if len(good) + len(unknown) <= _REMEMBERED:
-            good |= unknown - wrong.keys()
+        wrong = _reasons(self._field, unknown)
+        if len(self._good) + len(unknown) <= _REMEMBERED:
+            self._good |= unknown - wrong.keys()
         return wrong
-
-
-def _strings(column: Any) -> Any:
-    return column.decoded() if isinstance(column, EncodedStrings) else column
 
 
 def _surely_fit(field: Field, values: set[str] | pa.Array) -> bool:
@@ -84,7 +92,7 @@ def _surely_fit(field: Field, values: set[str] | pa.Array) -> bool:
         shortest, longest = lengths["min"], lengths["max"]
         nul = pc.any(pc.match_substring(values, "\0")).as_py()
     least = 0 if field.nullable else max(field.min_length, 1)
-    return shortest >= least and not (field.max_length and longest > field.max_length) and not nul
+    return shortest >= least and longest <= field.max_length and not nul
 
 
 def _out_of_range(field: Field, value: Any) -> str:
@@ -92,20 +100,38 @@ def _out_of_range(field: Field, value: Any) -> str:
     return f"{field.name} is {shown}, outside [{field.minimum}, {field.maximum}]"
 
 
+def _reasons(field: Field, values: Collection[str]) -> dict[str, str]:
+    """Of these strings those that do not fit, and why."""
+    wrong = {value: reason for value in values if (reason := _reason(field, value))}
+    if field.pattern:
+        rest = [value for value in values if value and value not in wrong]
+        for value, fits in zip(rest, matched(field.pattern, rest), strict=True):
+            if not fits:
+                wrong[value] = (
+                    f"{field.name} is {_shown(field, value)}, which does not match {field.pattern}"
+                )
+    return wrong
+
+
 def _reason(field: Field, value: str) -> str | None:
+    """Why a string does not fit, whatever the pattern says."""
     if value == "" and field.nullable:
         return None
-    shown = repr(value if len(value) <= 40 else value[:37] + "...")
-    if field.sensitive:
-        shown = "(sensitive)"
     if field.enum and value not in field.enum:
-        return f"{field.name} is {shown}, not one of {', '.join(field.enum)}"
+        return f"{field.name} is {_shown(field, value)}, not one of {', '.join(field.enum)}"
     if len(value) < max(field.min_length, 1):
-        return f"{field.name} is empty or too short: {shown}"
-    if field.max_length and len(value) > field.max_length:
-        return f"{field.name} has {len(value)} characters, more than {field.max_length}: {shown}"
+        return f"{field.name} is empty or too short: {_shown(field, value)}"
+    if len(value) > field.max_length:
+        return (
+            f"{field.name} has {len(value)} characters, more than {field.max_length}:"
+            f" {_shown(field, value)}"
+        )
     if "\0" in value:
-        return f"{field.name} contains a NUL character: {shown}"
-    if field.pattern and not re.search(field.pattern, value):
-        return f"{field.name} is {shown}, which does not match {field.pattern}"
+        return f"{field.name} contains a NUL character: {_shown(field, value)}"
     return None
+
+
+def _shown(field: Field, value: str) -> str:
+    if field.sensitive:
+        return "(sensitive)"
+    return repr(value if len(value) <= 40 else value[:37] + "...")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, get_args
 
-from lockstep.contracts import Contract, Field
+from lockstep.contracts import Contract, Field, is_reserved
 from lockstep.errors import UsageError
 from lockstep.features.windows import (
     MOST_SCALE,
@@ -116,6 +116,8 @@ class Window:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             self._refuse(f"the name {self.name!r} is none", "lower-case letters, digits and _")
+        if is_reserved(self.name):
+            self._refuse("Lockstep itself calls something so", f"a name such as own_{self.name}")
         if not isinstance(self.source, Source):
             self._refuse(f"its source is {self.source!r}", "a Source(...)")
         over = _duration(f"window {self.name}: over", self.over)

@@ -113,13 +113,13 @@ def distinct(table: pa.Table, contract: Contract) -> pa.Table:
     ranks = pa.array(_ranks(table))
     firsts = (
         table.select([contract.id, contract.time])
-        .append_column("rank", ranks)
+        .append_column("_rank", ranks)
         .group_by([contract.id, contract.time], use_threads=False)
-        .aggregate([("rank", "min")])
+        .aggregate([("_rank", "min")])
     )
     if firsts.num_rows == table.num_rows:
         return table
-    return table.filter(pc.is_in(ranks, firsts.column("rank_min").combine_chunks()))
+    return table.filter(pc.is_in(ranks, firsts.column("_rank_min").combine_chunks()))
 
 
 def _ranks(table: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:

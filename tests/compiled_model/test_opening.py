@@ -157,7 +157,10 @@ def test_a_score_within_the_bound_is_in_order():
         (lambda m: m.__setitem__("surprise", 1), "manifest cannot be read: .*surprise"),
         (lambda m: m["contract"].pop("properties"), "'properties' is missing"),
         (
-            lambda m: m["contract"]["properties"].pop("dest"),
+            lambda m: [
+                m["contract"]["properties"].pop("dest"),
+                m["contract"]["required"].remove("dest"),
+            ],
             "reads 'dest' as string, but the contract .* no such field",
         ),
         (

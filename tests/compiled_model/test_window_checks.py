@@ -59,6 +59,7 @@ def field(name: str, **values: Any) -> Callable[[dict[str, Any]], None]:
             found["contract"]["properties"][name] = values
         else:
             del found["contract"]["properties"][name]
+            found["contract"]["required"].remove(name)
 
     return edit
 
@@ -99,6 +100,7 @@ def test_nothing_edited_opens():
         (window("dest_gain_3h", source="weather"), r"reads 'weather', which is none"),
         (window("dest_gain_3h", name="seats"), r"'seats' has the name of a field"),
         (window("dest_gain_3h", name="origin_delay_3h"), r"'origin_delay_3h' has the name of"),
+        (window("dest_gain_3h", name="score"), r"'score' has the name of what a graph answers"),
         (window("dest_gain_3h", over=7), r"over 7 us, which is no multiple of its hop"),
         (window("dest_gain_3h", hop=0), r"no multiple of its hop of 0 us"),
         (window("dest_gain_3h", hop=-300_000_000), r"no multiple of its hop"),
@@ -120,7 +122,7 @@ def test_nothing_edited_opens():
         (condition(field="arrived_at", operator=">", literal=1.5), r"arrived_at > 1.5"),
         (condition(field="origin", operator="like", literal="x"), r"manifest cannot be read"),
         (field("arr_delay"), r"aggregates 'arr_delay', which is no field"),
-        (field("arr_delay", type="boolean"), r"state contract .* arr_delay: type 'boolean'"),
+        (field("arr_delay", type="boolean"), r"state contract .* arr_delay: type is 'boolean'"),
         (field("arrived_at"), r"state contract .* time is 'arrived_at'"),
         (source("flight_arrivals", contract={}), r"state contract .* is missing"),
         (source("flight_arrivals", contract={"x-lockstep": 1}), r"state contract of the model can"),

@@ -102,7 +102,7 @@ def contract(name: str, *, largest: float = 1000.0) -> Contract:
                 "at": {
                     "type": "integer",
                     "x-unit": "timestamp-micros",
-                    "minimum": -(10**17),
+                    "minimum": -(10**16),
                     "maximum": 10**17,
                 },
                 "place": {"type": ["string", "null"], "maxLength": 4},
