@@ -80,6 +80,7 @@ TEXT_NUMBER = changed(STATE, "number", {"type": "string", "maxLength": 3})
 
 # What is wrong -> what the message must say of it, besides the window's name and a fix.
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
+    "our name": (lambda: window(name="score"), "Lockstep itself calls something so"),
     "name": (lambda: Window("3h", ARRIVALS, "place", "count", "3h", "5min"), "name '3h'"),
     "source": (lambda: window(source="arrivals"), "its source is 'arrivals'"),
     "agg": (lambda: window(agg="median"), "agg is 'median'"),
@@ -207,7 +208,7 @@ def test_what_is_wrong_is_refused_with_the_window_and_a_fix(wrong: str) -> None:
     with pytest.raises(UsageError) as raised:
         declare()
     assert raised.value.message.startswith("window "), raised.value.message
-    assert any(name in raised.value.message for name in ("delay_3h", "3h", "gain", "other"))
+    assert any(name in raised.value.message for name in ("delay_3h", "3h", "gain", "other", "score"))
     assert said in raised.value.message
     assert raised.value.next
 
