@@ -28,7 +28,14 @@ from lockstep.warehouse.connect import connect
 from lockstep.warehouse.publish import current
 from lockstep.warehouse.staging import publish_id
 
-__all__ = ["SAMPLE_ROWS", "check_events", "expect_events", "expect_fit"]
+__all__ = [
+    "SAMPLE_ROWS",
+    "check_events",
+    "expect_events",
+    "expect_fit",
+    "expectations_of",
+    "sample_frame",
+]
 
 SAMPLE_ROWS = 1_000_000
 """Great Expectations sees at most so many events of a day, spread evenly over it."""
@@ -111,10 +118,10 @@ def expect_events(table: pa.Table, contract: Contract, gates: Gates, pin: Pin) -
     # Not an error: the same id at another time is another event. But somebody should know.
     for failure in unmet(ids, [gxe.ExpectColumnValuesToBeUnique(column=contract.id)]):
         _log.warning("one %s at several times: %s", contract.id, failure)
-    sample = _frame(table, contract)
+    sample = sample_frame(table, contract)
     failures = unmet(
         batch("sample", sample),
-        _expectations(contract, gates),
+        expectations_of(contract, gates),
         name=lambda row: f"{contract.id} {sample[contract.id].iloc[row]!r}",
         hidden=[field.name for field in contract.fields if field.sensitive],
     )
@@ -140,7 +147,7 @@ def expect_fit(table: pa.Table, contract: Contract, pin: Pin) -> None:
         )
 
 
-def _frame(table: pa.Table, contract: Contract) -> Any:
+def sample_frame(table: pa.Table, contract: Contract) -> Any:
     """At most SAMPLE_ROWS events, evenly spread; timestamps as the contract counts them, and
     null for what reads as null."""
     step = -(-table.num_rows // SAMPLE_ROWS)
@@ -156,7 +163,8 @@ def _frame(table: pa.Table, contract: Contract) -> Any:
     return table.to_pandas()
 
 
-def _expectations(contract: Contract, gates: Gates) -> Iterator[Any]:
+def expectations_of(contract: Contract, gates: Gates) -> Iterator[Any]:
+    """What a sample's columns must be: not null, and what the contract says."""
     from lockstep.batch.expectations import fits_contract, gxe
 
     for field in contract.fields:

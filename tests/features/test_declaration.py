@@ -208,7 +208,9 @@ def test_what_is_wrong_is_refused_with_the_window_and_a_fix(wrong: str) -> None:
     with pytest.raises(UsageError) as raised:
         declare()
     assert raised.value.message.startswith("window "), raised.value.message
-    assert any(name in raised.value.message for name in ("delay_3h", "3h", "gain", "other", "score"))
+    assert any(
+        name in raised.value.message for name in ("delay_3h", "3h", "gain", "other", "score")
+    )
     assert said in raised.value.message
     assert raised.value.next
 
