@@ -57,7 +57,7 @@ def load(
     progress = progress or Silent()
     source = load_module(use_case, "data")
     contracts = [contract(use_case, name) for name in source.CONTRACTS]
-    made_from = _fingerprint(source, contracts)
+    made_from = _fingerprint(use_case, source, contracts)
     note = f"_{use_case}.{source.BATCH}.json"
     known = None if again else _read_note(lake, note, made_from)
     if known is not None and all(
@@ -89,11 +89,11 @@ def load(
     return loaded
 
 
-def _fingerprint(source: ModuleType, contracts: Sequence[Contract]) -> str:
+def _fingerprint(use_case: str, source: ModuleType, contracts: Sequence[Contract]) -> str:
     return fingerprint.combine(
         {
             "origin": source.origin(),
-            "code": sources_of(source.__name__).hashes(),
+            "code": sources_of(f"models.{use_case}.data").hashes(),
             "contracts": [dict(found.document) for found in contracts],
         }
     )

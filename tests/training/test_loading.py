@@ -60,7 +60,6 @@ class _Source:
 
     BATCH = "made"
     CONTRACTS = ("departure.v1.json",)
-    __file__ = __file__
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
