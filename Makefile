@@ -14,7 +14,8 @@ UV_VERSION := >=0.11,<1
 BENCHMARKS := $(foreach name,scorer kernel_border windows windows_batch stream batch shadow swap,\
   $(if $(wildcard benchmarks/$(name).py),$(name)))
 FAULTS := tests/streaming/test_crashes.py tests/streaming/test_dependencies.py \
-  tests/batch/test_batch_failures.py tests/local/test_full_stack.py
+  tests/streaming/test_restarts.py tests/streaming/test_truncated.py \
+  tests/streaming/test_stopping.py tests/batch/test_batch_failures.py tests/local/test_full_stack.py
 
 help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

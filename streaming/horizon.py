@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from confluent_kafka.admin import AdminClient
-
+from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
-from streaming import state_topics
 from streaming.state import LiveState
 
 __all__ = ["Horizon"]
@@ -26,8 +24,8 @@ class Horizon:
     folds state for a new model.
     """
 
-    def __init__(self, kafka: str, pipeline: Pipeline) -> None:
-        self._kafka, self._topic = kafka, pipeline.topics.events
+    def __init__(self, reader: Reader, pipeline: Pipeline) -> None:
+        self._reader, self._topic = reader, pipeline.topics.events
         self._lateness = pipeline.stream.max_lateness_us
         self._clock = pipeline.stream.timestamps == "LogAppendTime"
         self._newest: dict[int, int] = {}
@@ -65,23 +63,19 @@ class Horizon:
         stamps records. A partition that is empty says nothing while others do.
         """
         self._assigned.update(offsets)
-        admin = AdminClient({"bootstrap.servers": self._kafka, "log_level": 0})
-        places = [(self._topic, partition) for partition in offsets]
-        ends, starts = state_topics.ends(admin, places), state_topics.starts(admin, places)
+        bounds = self._reader.bounds((self._topic, partition) for partition in offsets)
         ask = {}
-        for place in places:
+        for place, (first, end) in bounds.items():
             partition = place[1]
-            if offsets[partition] < ends[place]:
+            if offsets[partition] < end:
                 ask[place] = offsets[partition]
             elif self._clock:
                 self._idle[partition] = time.time_ns() // 1000
-            elif ends[place] > starts[place]:
-                ask[place] = ends[place] - 1
-        if not ask:
-            return
-        for place, stamp in state_topics.first_timestamps(self._kafka, ask).items():
-            waits = offsets[place[1]] < ends[place]
-            (self._newest if waits else self._idle)[place[1]] = stamp
+            elif end > first:
+                ask[place] = end - 1
+        for place, ms in self._reader.timestamps(ask).items():
+            waits = offsets[place[1]] < bounds[place].end
+            (self._newest if waits else self._idle)[place[1]] = ms * 1000
 
     def evict(self, state: LiveState, idle: Callable[[int], bool]) -> None:
         """Let `state` forget what no event that may still come can see, now and then.

@@ -21,18 +21,21 @@ import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from lockstep.contracts import Columns, Contract
+from lockstep.kafka.clients import common
+from lockstep.kafka.reader import Reader, recorded_at, told
+from lockstep.kafka.trouble import LOG_MOVED
 from lockstep.pipeline import Pipeline
 from lockstep.scoring.scorer import Scores
-from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span
+from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span, require_within
 from streaming.dead_letters import DeadLetter
 from streaming.judging import available_at
 from streaming.model_refresh import ModelRefresher, Serving
 from streaming.outlet import Outlet, Work
-from streaming.patience import answered, patiently, waits_for
+from streaming.patience import Stopped, answered, patiently, waiting, waits_for
 from streaming.scoring import score_survivors
 from streaming.state import LiveState
 from streaming.status import Status
-from streaming.topics import TopicWatch
+from streaming.topics import TopicWatch, events_topic
 from streaming.windowing import Windowed, state_at
 
 __all__ = ["Intake"]
@@ -40,7 +43,6 @@ __all__ = ["Intake"]
 log = logging.getLogger("lockstep.stream")
 
 _IDLE_S = 0.2
-_WATERMARKS_S = 10.0
 
 
 class Intake:
@@ -51,28 +53,33 @@ class Intake:
         kafka: str,
         pipeline: Pipeline,
         connect: Callable[[], psycopg.Connection[Any]],
-        open_ledger: Callable[[psycopg.Connection[Any], bool], Ledger],
+        reader: Reader,
+        topic_id: str,
         models: ModelRefresher,
         outlet: Outlet,
         watch: TopicWatch,
         status: Status,
-        give_up: threading.Event,
+        stop: threading.Event,
         fail: Callable[[], None],
         *,
         accept_loss: bool = False,
     ) -> None:
-        self._topic, self._limits = pipeline.topics.events, pipeline.stream
-        self._connect, self._open_ledger = connect, open_ledger
+        self._topics, self._topic = pipeline.topics, pipeline.topics.events
+        self._topic_id, self._limits = topic_id, pipeline.stream
+        self._connect = connect
         self._models, self._outlet, self._status = models, outlet, status
-        self._watch = watch
-        self._give_up, self._fail, self._accept_loss = give_up, fail, accept_loss
+        self._watch, self._reader, self._kafka = watch, reader, kafka
+        # Its own waits end at once when it is told to stop: what was polled stays in Kafka.
+        self._stop, self._fail, self._accept_loss = stop, fail, accept_loss
         self._horizon = models.horizon
         self._state: LiveState | None = None
+        self._trouble_at = 0.0
+        """time.monotonic() when the client last said that something is wrong."""
         self._position: dict[int, int] = {}
         """Partition -> the ledger's next offset once everything handed over is written."""
         self._consumer = Consumer(
             {
-                "bootstrap.servers": kafka,
+                **common(kafka),
                 "group.id": f"lockstep.{pipeline.use_case}.{self._topic}",
                 "enable.auto.commit": False,
                 # Never used: every assignment seeks to the ledger's offset.
@@ -85,12 +92,11 @@ class Intake:
                 # The default of a second halves the throughput whenever the queue fills.
                 "fetch.queue.backoff.ms": 5,
                 "error_cb": self._broker_trouble,
-                "log_level": 3,
             }
         )
 
-    def run(self, stop: threading.Event) -> None:
-        """Score until `stop` is set, then hand over what is in hand. Raises what failed."""
+    def run(self) -> None:
+        """Score until told to stop, then hand over what is in hand. Raises what failed."""
         self._consumer.subscribe(
             [self._topic],
             on_assign=self._assigned,
@@ -99,19 +105,21 @@ class Intake:
         )
         wait_s = self._limits.max_wait_ms / 1000
         try:
-            while not stop.is_set():
+            while not self._stop.is_set():
                 serving = self._models.serving
                 if serving is None:
-                    self._wait_for_model(stop)
+                    self._wait_for_model()
                     continue
                 self._take_over(serving.state)
                 messages = self._consumer.consume(self._limits.max_batch, wait_s)
-                if failure := self._outlet.failure or self._watch.failure:
-                    raise failure
+                self._require_nothing_failed()
                 if messages:
                     self._score(messages, serving)
-                elif self._status.conditions["kafka"]:
-                    self._look_for_broker()
+                elif self._trouble_at < self._watch.well_at:
+                    self._status.hold("kafka")
+            self._outlet.drain()
+        except Stopped as stopped:
+            log.info("%s", stopped.message)
             self._outlet.drain()
         except BaseException:
             # Whatever is away now is not waited for without end.
@@ -120,6 +128,10 @@ class Intake:
         finally:
             self._take_over(None)
             self._consumer.close()
+
+    def _require_nothing_failed(self) -> None:
+        if failure := self._outlet.failure or self._watch.failure:
+            raise failure
 
     def _take_over(self, state: LiveState | None) -> None:
         """Go on with the state of the model that serves now; the former one's reader closes."""
@@ -143,7 +155,7 @@ class Intake:
         if serving.state is not None and len(judged.kept):
             times = judged.columns[serving.contract.time]
             windowed, gone = state_at(
-                serving.state, times, self._horizon.time, self._limits, self._status, self._give_up
+                serving.state, times, self._horizon.time, self._limits, self._status, self._stop
             )
             if gone:
                 refused |= {int(judged.kept[row]): why for row, why in gone.items()}
@@ -182,16 +194,16 @@ class Intake:
     def _all_read(self, partition: int) -> bool:
         place = TopicPartition(self._topic, partition)
         _, end = self._consumer.get_watermark_offsets(place, cached=True)
-        return bool(self._position.get(partition, 0) >= end)
+        # Negative: nothing was fetched yet, so nobody knows.
+        return 0 <= end <= self._position.get(partition, -1)
 
     def _spans(self, messages: list[Message]) -> tuple[list[Span], list[Message]]:
         """Which stretch of which partition these records are, and the records themselves."""
         last: dict[int, Message] = {}
         good = []
         for message in messages:
-            error = message.error()
-            if error is not None:
-                self._record_error(error)
+            if message.error() is not None:
+                self._record_error(message)
                 continue
             # Below the position: read again after a seek, and handed over before.
             if message.offset() >= self._position.get(message.partition(), math.inf):
@@ -202,31 +214,31 @@ class Intake:
             Span(number, self._position[number], newest.offset() + 1, self._outlet.epochs[number])
             for number, newest in last.items()
         ]
-        self._horizon.passed({n: newest.timestamp()[1] * 1000 for n, newest in last.items()})
+        stamps = {number: recorded_at(newest) for number, newest in last.items()}
+        self._horizon.passed({n: ms * 1000 for n, ms in stamps.items() if ms is not None})
+        if good:
+            self._status.hold("kafka")
         return spans, good
 
-    def _wait_for_model(self, stop: threading.Event) -> None:
+    def _wait_for_model(self) -> None:
         """Stay in the group, and take no event, until a model may serve."""
-        while self._models.serving is None and not stop.is_set():
+        while self._models.serving is None and not self._stop.is_set():
+            self._require_nothing_failed()
             # Each time: a partition that is assigned meanwhile begins unpaused.
             self._consumer.pause(self._consumer.assignment())
             message = self._consumer.poll(_IDLE_S)
             if message is None:
                 continue
             if message.error():
-                self._record_error(message.error())
+                self._record_error(message)
             else:
                 # It slipped through before the pause: read it again later.
-                number = message.partition()
-                if number in self._position:
-                    self._consumer.seek(TopicPartition(self._topic, number, self._position[number]))
+                self._read_again(message.partition())
         self._consumer.resume(self._consumer.assignment())
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         numbers = sorted(partition.partition for partition in partitions)
-        claims = patiently(
-            lambda: self._claim(consumer, numbers), "partitions", self._status, self._give_up
-        )
+        claims = patiently(lambda: self._claim(numbers), "claims", self._status, self._stop)
         # A loss is accepted once, at start; one that comes later is news.
         self._accept_loss = False
         for claim in claims:
@@ -241,31 +253,40 @@ class Intake:
 
     def _fold_for(self, offsets: dict[int, int]) -> None:
         """State for what waits in newly assigned partitions, before the first of it is scored."""
-        patiently(lambda: self._horizon.look(offsets), "kafka", self._status, self._give_up)
+        patiently(lambda: self._horizon.look(offsets), "kafka", self._status, self._stop)
         serving = self._models.serving
         if serving and serving.state and self._horizon.time is not None:
             oldest, state = self._horizon.time, serving.state
-            patiently(lambda: state.serve_from(oldest), "kafka", self._status, self._give_up)
+            patiently(lambda: state.serve_from(oldest), "kafka", self._status, self._stop)
 
-    def _claim(self, consumer: Consumer, numbers: list[int]) -> list[Claim]:
-        accept_loss = self._accept_loss
-        with closing(self._connect()) as connection, answered(connection):
-            ledger = self._open_ledger(connection, accept_loss)
-            claims = []
-            for number in numbers:
-                low, high = consumer.get_watermark_offsets(
-                    TopicPartition(self._topic, number), timeout=_WATERMARKS_S
-                )
-                claims.append(ledger.claim(number, low, high, accept_loss=accept_loss))
-            answers = [answer for claim in claims for answer in ledger.unanswered(claim)]
+    def _claim(self, numbers: list[int]) -> list[Claim]:
+        # Kafka is asked while no connection is held: a warehouse is not away because Kafka is slow.
+        topic_id = events_topic(self._reader, self._topics).id
+        # The topic may have been recreated while this worker was away: that was not accepted.
+        accept_loss = self._accept_loss and topic_id == self._topic_id
+        with closing(self._connect()) as connection:
+            with answered(connection):
+                ledger = Ledger(connection, self._topic)
+                ledger.open(topic_id, accept_loss=accept_loss)
+                for number in numbers:
+                    ledger.fence(number)
+            # Not before: a former owner that still wrote could go past what we were told.
+            bounds = self._reader.bounds((self._topic, number) for number in numbers)
+            with answered(connection):
+                claims = [
+                    ledger.claim(number, *bounds[self._topic, number], accept_loss=accept_loss)
+                    for number in numbers
+                ]
+                answers = [answer for claim in claims for answer in ledger.unanswered(claim)]
             if answers:
                 log.info("answering %s events that a former owner may not have", len(answers))
                 self._outlet.answer(answers)
                 self._outlet.flush()
-            ledger.acknowledge(
-                {claim.partition: claim.next_offset for claim in claims},
-                {claim.partition: claim.epoch for claim in claims},
-            )
+            with answered(connection):
+                ledger.acknowledge(
+                    {claim.partition: claim.next_offset for claim in claims},
+                    {claim.partition: claim.epoch for claim in claims},
+                )
             return claims
 
     def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -292,24 +313,42 @@ class Intake:
         self._status.hold("partitions")
 
     def _broker_trouble(self, error: KafkaError) -> None:
-        if error.code() in (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT):
-            self._status.fail("kafka", f"waiting: {error.str()}")
+        # The client goes on trying by itself; what cannot pass comes as a record's error, too.
+        self._trouble_at = time.monotonic()
+        self._status.fail("kafka", waiting(KafkaException(error)))
 
-    def _look_for_broker(self) -> None:
-        try:
-            self._consumer.list_topics(self._topic, timeout=1.0)
-        except KafkaException as error:
-            if not waits_for(error):
-                raise
-        else:
-            self._status.hold("kafka")
-
-    def _record_error(self, error: KafkaError) -> None:
+    def _record_error(self, message: Message) -> None:
+        error = message.error()
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:
             return  # the warehouse was away for long; the partitions are lost and claimed again
-        if not waits_for(KafkaException(error)):
-            raise KafkaException(error)
-        self._status.fail("kafka", f"waiting: {error.str()}")
+        if error.code() in LOG_MOVED:
+            self._require_held(message.partition())
+        elif waits_for(KafkaException(error)):
+            self._broker_trouble(error)
+        else:
+            raise told(self._kafka, KafkaException(error))
+
+    def _require_held(self, number: int) -> None:
+        """Kafka does not hold what comes next, says a broker: is it so?
+
+        Raises OffsetsLost when it is. A broker that has only just become the leader may have been
+        mistaken: then reading goes on where it was.
+        """
+        following, place = self._position.get(number), (self._topic, number)
+        if following is None:
+            return
+        bounds = patiently(
+            lambda: self._reader.bounds([place])[place], "kafka", self._status, self._stop
+        )
+        require_within(self._topic, number, following, *bounds)
+        self._read_again(number)
+
+    def _read_again(self, number: int) -> None:
+        """Go back to what comes next; also where the client has given the partition up."""
+        if number in self._position:
+            place = TopicPartition(self._topic, number, self._position[number])
+            self._consumer.incremental_unassign([place])
+            self._consumer.incremental_assign([place])
 
 
 def _answer(

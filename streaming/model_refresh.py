@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from lockstep.contracts import Contract, Judge
 from lockstep.errors import LockstepError, ModelRefused
 from lockstep.features.windows import WindowSet
+from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
-from lockstep.registry.approved import approved_model, current
+from lockstep.registry.approved import Approval, approved_model, current
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
 from streaming.horizon import Horizon
 from streaming.judging import judge_of_scored
-from streaming.patience import answered, patiently, waits_for
+from streaming.patience import Stopped, answered, patiently, waiting, waits_for
 from streaming.state import LiveState
 from streaming.status import Status
 
@@ -50,22 +51,29 @@ class Serving:
 class ModelRefresher:
     """Keeps `serving` equal to what is approved. None: nothing may be scored now."""
 
-    def __init__(self, settings: Settings, pipeline: Pipeline, status: Status) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        reader: Reader,
+        status: Status,
+        stop: threading.Event,
+    ) -> None:
         self._settings, self._pipeline, self._status = settings, pipeline, status
-        self._stop, self._wake = threading.Event(), threading.Event()
+        self._stop, self._wake = stop, threading.Event()
         self._thread = threading.Thread(target=self._follow, name="model-refresh", daemon=True)
         self.serving: Serving | None = None
-        self.horizon = Horizon(settings.kafka, pipeline)
+        self.horizon = Horizon(reader, pipeline)
 
-    def open(self, give_up: threading.Event) -> None:
+    def open(self) -> None:
         """Open the approved model. Raises ModelRefused when it does not fit; waits for services."""
-        patiently(self._refresh, "model", self._status, give_up)
+        patiently(self._refresh, "model", self._status, self._stop)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        self._stop.set()
+    def join(self) -> None:
+        """End, once told to stop."""
         self._wake.set()
         # A daemon: what it may still wait for ends with the process.
         self._thread.join(_STOP_S)
@@ -89,6 +97,8 @@ class ModelRefresher:
             try:
                 self._refresh()
                 self._status.hold("model")
+            except Stopped:
+                return
             except ModelRefused as error:
                 self.serving, self._status.serving = None, {}
                 self._status.fail("model", str(error))
@@ -99,14 +109,14 @@ class ModelRefresher:
                 log.warning("cannot look for a newer approval: %s", error)
 
     def _refresh(self) -> None:
+        newest = self._newest()
+        if self.serving and newest and newest.sequence == self.serving.approval:
+            return
         use_case = self._pipeline.use_case
         with (
             closing(connect(self._settings, "scorer", use_case)) as connection,
             answered(connection),
         ):
-            newest = current(connection)
-            if self.serving and newest and newest.sequence == self.serving.approval:
-                return
             approval, model = approved_model(self._settings, use_case, connection)
         scorer = open_scorer(model, self._settings.tree_kernel)
         if scorer.engine.distrusted:
@@ -132,6 +142,25 @@ class ModelRefresher:
         serves = (approval.model_version, approval.digest, scorer.engine)
         log.info("serving version %s, digest %s, its trees in %s", *serves)
 
+    def _newest(self) -> Approval | None:
+        """The newest approval.
+
+        Nobody else asks the warehouse anything while there is nothing to write: so this is also
+        who notices that it has gone, and says so.
+        """
+        try:
+            with (
+                closing(connect(self._settings, "scorer", self._pipeline.use_case)) as connection,
+                answered(connection),
+            ):
+                newest = current(connection)
+        except Exception as error:
+            if waits_for(error):
+                self._status.fail("warehouse", waiting(error))
+            raise
+        self._status.hold("warehouse")
+        return newest
+
     def _state_for(self, windows: WindowSet) -> LiveState | None:
         """The state of these windows: the one that serves if they are the same, else a new one.
 
@@ -147,14 +176,14 @@ class ModelRefresher:
         status = Status(self._pipeline.use_case) if serving else self._status
         state = None
         try:
-            state = LiveState(self._settings.kafka, self._pipeline, windows, status)
+            state = LiveState(self._settings.kafka, self._pipeline, windows, status, self._stop)
             state.open()
             if self.horizon.time is not None:
                 state.serve_from(self.horizon.time)
         except Exception as error:
             if state is not None:
                 state.close()
-            if waits_for(error):
+            if waits_for(error):  # Stopped, too
                 raise
             if isinstance(error, LockstepError):
                 why, left, following = error.message, error.left, error.next

@@ -94,9 +94,9 @@ class Outlet:
         """Partition -> the epoch under which this worker owns it; kept by the scoring half."""
         self.failure: BaseException | None = None
 
-    def start(self) -> None:
-        """Connect, so that the first micro-batch need not."""
-        patiently(self._warm, "warehouse", self._status, self._give_up)
+    def start(self, stop: threading.Event) -> None:
+        """Connect, so that the first micro-batch need not. Raises Stopped if told to stop first."""
+        patiently(self._warm, "warehouse", self._status, stop)
         self._thread.start()
 
     def put(self, work: Work) -> None:

@@ -18,7 +18,7 @@ from lockstep.trouble import Trouble
 from lockstep.warehouse.trouble import postgres_trouble
 from streaming.status import Status
 
-__all__ = ["answered", "patiently", "waits_for"]
+__all__ = ["Stopped", "answered", "patiently", "waiting", "waits_for"]
 
 T = TypeVar("T")
 
@@ -60,34 +60,47 @@ def _hang_up(connection: psycopg.Connection[Any]) -> None:
         wire.shutdown(socket.SHUT_RDWR)
 
 
+class Stopped(Unreachable):
+    """A worker that was told to stop no longer waits."""
+
+    def __init__(self, doing: str) -> None:
+        super().__init__(
+            f"stopped while {doing}",
+            left="events that were not written stay in Kafka and will be read again",
+            next="lockstep status, then start the worker again",
+        )
+
+
 def patiently(
     action: Callable[[], T], dependency: str, status: Status, give_up: threading.Event
 ) -> T:
     """Call `action` until its dependency answers.
 
-    Raises Unreachable when `give_up` is set before it does, and at once what is not a matter
-    of waiting.
+    Raises Stopped when `give_up` is set before it does, and at once what is not a matter of
+    waiting.
     """
     wait = _FIRST_WAIT_S
     while True:
         try:
             result = action()
+        except Stopped:
+            raise
         except Exception as error:
             if not waits_for(error):
                 raise
-            why = _first_line(error)
             status.waits.labels(dependency).inc()
-            status.fail(dependency, f"waiting: {why}; next: lockstep status")
+            status.fail(dependency, waiting(error))
             if give_up.wait(wait):
-                raise Unreachable(
-                    f"stopped while waiting for {dependency}: {why}",
-                    left="events that were not written stay in Kafka and will be read again",
-                    next="lockstep status, then start the worker again",
-                ) from error
+                raise Stopped(f"waiting for {dependency}: {_first_line(error)}") from error
             wait = min(wait * 2, _LONGEST_WAIT_S)
         else:
             status.hold(dependency)
             return result
+
+
+def waiting(error: Exception) -> str:
+    """What a condition says while this error is waited out."""
+    return f"waiting: {_first_line(error)}; next: lockstep status"
 
 
 def _first_line(error: Exception) -> str:

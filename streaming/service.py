@@ -10,8 +10,10 @@ import threading
 from typing import Any
 
 import psycopg
-from confluent_kafka import Producer
+from confluent_kafka import KafkaException, Producer
 
+from lockstep.kafka.clients import common
+from lockstep.kafka.reader import Reader, told
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
@@ -20,9 +22,9 @@ from streaming.control import ControlTopic
 from streaming.intake import Intake
 from streaming.model_refresh import ModelRefresher
 from streaming.outlet import Outlet
-from streaming.patience import patiently
+from streaming.patience import Stopped, patiently
 from streaming.status import Status
-from streaming.topics import TopicWatch, events_topic_id
+from streaming.topics import TopicWatch, events_topic
 
 __all__ = ["ScoringService"]
 
@@ -42,7 +44,8 @@ class ScoringService:
         self._settings, self._pipeline = settings, pipeline
         self._accept_loss = accept_loss
         self._stop, self._give_up = threading.Event(), threading.Event()
-        self.models = ModelRefresher(settings, pipeline, self.status)
+        self._reader = Reader(settings.kafka)
+        self.models = ModelRefresher(settings, pipeline, self._reader, self.status, self._stop)
         self.failure: BaseException | None = None
         """What ended it, unless it was told to stop."""
         self._ended = threading.Event()
@@ -72,11 +75,33 @@ class ScoringService:
             self._ended.set()
 
     def _score(self) -> None:
+        if self._stop.is_set():
+            return
+        try:
+            intake, outlet, watch = self._started()
+        except Stopped as error:
+            # Nothing is in hand yet: there is nothing to drain.
+            log.info("%s", error.message)
+            return
+        control = ControlTopic(
+            self._settings.kafka, self._pipeline.topics.control, self.models.wake
+        )
+        control.start()
+        try:
+            intake.run()
+        finally:
+            self.stop()
+            control.stop()
+            self.models.join()
+            watch.stop()
+            outlet.close()
+
+    def _started(self) -> tuple[Intake, Outlet, TopicWatch]:
+        """Wait for every service that is needed. Raises Stopped when told to stop meanwhile."""
         settings, topics, status = self._settings, self._pipeline.topics, self.status
-        # Until the first poll nothing is in hand: stopping need not wait for anything.
-        self.models.open(self._stop)
+        self.models.open()
         known = patiently(
-            lambda: events_topic_id(settings.kafka, topics), "kafka", status, self._stop
+            lambda: events_topic(self._reader, topics).id, "kafka", status, self._stop
         )
 
         def connect_scorer() -> psycopg.Connection[Any]:
@@ -87,21 +112,12 @@ class ScoringService:
             ledger.open(known, accept_loss=self._accept_loss)
             return ledger
 
-        def open_to_claim(connection: psycopg.Connection[Any], accept_loss: bool) -> Ledger:
-            # Asked again: the topic may have been recreated while this worker was away.
-            ledger = Ledger(connection, topics.events)
-            topic_id = events_topic_id(settings.kafka, topics)
-            if topic_id != known:
-                accept_loss = False
-            ledger.open(topic_id, accept_loss=accept_loss)
-            return ledger
-
         def delivered(*report: Any) -> None:
             outlet.delivered(*report)
 
         producer = Producer(
             {
-                "bootstrap.servers": settings.kafka,
+                **common(settings.kafka),
                 "enable.idempotence": True,
                 "acks": "all",
                 # Never drop a record because a broker was away: wait, and say so.
@@ -112,37 +128,33 @@ class ScoringService:
                 "message.max.bytes": 4 * 1024 * 1024,
                 "delivery.report.only.error": True,
                 "on_delivery": delivered,
-                "log_level": 3,
             }
         )
         outlet = Outlet(connect_scorer, open_ledger, producer, topics, status, self._give_up)
-        outlet.start()
-        # The connection, before it is needed.
-        patiently(
-            lambda: producer.list_topics(topics.scored, timeout=5.0), "kafka", status, self._stop
-        )
+        outlet.start(self._stop)
+
+        def warm() -> None:
+            try:
+                # The connection, before it is needed.
+                producer.list_topics(topics.scored, timeout=5.0)
+            except KafkaException as error:
+                raise told(settings.kafka, error) from None
+
+        patiently(warm, "kafka", status, self._stop)
         self.models.start()
-        watch = TopicWatch(settings.kafka, topics, known, self.models.require_same_topics)
+        watch = TopicWatch(self._reader, topics, known, status, self.models.require_same_topics)
         intake = Intake(
             settings.kafka,
             self._pipeline,
             connect_scorer,
-            open_to_claim,
+            self._reader,
+            known,
             self.models,
             outlet,
             watch,
             status,
-            self._give_up,
+            self._stop,
             self.stop,
             accept_loss=self._accept_loss,
         )
-        control = ControlTopic(settings.kafka, topics.control, self.models.wake)
-        control.start()
-        try:
-            intake.run(self._stop)
-        finally:
-            self.stop()
-            control.stop()
-            self.models.stop()
-            watch.stop()
-            outlet.close()
+        return intake, outlet, watch

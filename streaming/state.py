@@ -13,59 +13,67 @@ same windows goes on with it, one with others folds its own before it takes over
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from typing import Any
 
 import numpy as np
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from lockstep.contracts import Columns
 from lockstep.errors import OffsetsLost
 from lockstep.features.online import OnlineWindows
 from lockstep.features.windows import WindowSet
+from lockstep.kafka.clients import common
+from lockstep.kafka.reader import Place, Reader, Topic, told
+from lockstep.kafka.trouble import LOG_MOVED
 from lockstep.pipeline import Pipeline
-from streaming import state_topics
 from streaming.judging import available_at, judge_of_state
-from streaming.patience import waits_for
+from streaming.patience import Stopped, waits_for
+from streaming.state_topics import require_kept_promises
 from streaming.status import Status
 
 __all__ = ["LiveState"]
 
 _CHUNK = 16_384
 _POLL_S = 0.002
-_TIMEOUT_S = 10.0
+_LOOK_S = 1.0
+"""How often a long fold looks whether it is still wanted, and where the topics end."""
 _FOREVER = 2**62
 
 
 class LiveState:
     """What the windows of one model see, as far as the state topics have been read."""
 
-    def __init__(self, kafka: str, pipeline: Pipeline, windows: WindowSet, status: Status) -> None:
+    def __init__(
+        self,
+        kafka: str,
+        pipeline: Pipeline,
+        windows: WindowSet,
+        status: Status,
+        stop: threading.Event,
+    ) -> None:
         self.windows = windows
         self._kafka, self._pipeline, self._status = kafka, pipeline, status
-        self._admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+        self._stop = stop
+        self._reader = Reader(kafka)
         self._sources = {pipeline.topic_of(source): source for source in windows.sources}
         self._judges = {
             topic: judge_of_state(pipeline.stream, windows, source)
             for topic, source in self._sources.items()
         }
-        self._topics: dict[str, state_topics.Described] = {}
+        self._topics: dict[str, Topic] = {}
         self._kept: dict[str, int | None] = {}
         """Topic -> microseconds that it keeps records; None for ever."""
-        self._partitions: list[tuple[str, int]] = []
-        self._read: dict[tuple[str, int], int] = {}
+        self._partitions: list[Place] = []
+        self._read: dict[Place, int] = {}
         """Where each partition is read up to."""
         self._online: OnlineWindows | None = None
         self._folded = False
         """Whether what it holds is whole from its beginning on."""
+        self._folding: int | None = None
+        """Where a fold begins that is under way: a broker that goes away does not undo it."""
         self._gone = False
         """The log was deleted under the reader."""
         # By source: each one's log begins where it likes, and its windows reach as far as they do.
@@ -73,7 +81,7 @@ class LiveState:
         self._begins: dict[str, int] = {}
         self._consumer = Consumer(
             {
-                "bootstrap.servers": kafka,
+                **common(kafka),
                 "group.id": f"lockstep.{pipeline.use_case}.state",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "error",
@@ -82,20 +90,22 @@ class LiveState:
                 "queued.min.messages": 100_000,
                 "fetch.wait.max.ms": 5,
                 "fetch.queue.backoff.ms": 5,
-                "log_level": 0,
             }
         )
 
     def open(self) -> None:
         """Look at the topics. Raises Terminal when they cannot keep what a window promises."""
-        self._topics = state_topics.described(self._admin, list(self._sources), self._kafka)
-        self._partitions = state_topics.partitions_of(self._topics)
-        self._kept = state_topics.require_kept_promises(self._admin, self._pipeline, self.windows)
+        self._topics = self._reader.topics(self._sources)
+        self._partitions = sorted(
+            (name, number)
+            for name, topic in self._topics.items()
+            for number in range(topic.partitions)
+        )
+        self._kept = require_kept_promises(self._reader, self._pipeline, self.windows)
 
     def require_same_topics(self) -> None:
         """Raises OffsetsLost when a state topic was recreated or got more partitions."""
-        found = state_topics.described(self._admin, list(self._sources), self._kafka)
-        for name, now in found.items():
+        for name, now in self._reader.topics(self._sources).items():
             if now != self._topics[name]:
                 raise OffsetsLost(
                     f"the state topic {name} was recreated or has other partitions: it was"
@@ -122,15 +132,15 @@ class LiveState:
         """False once the log has moved away under the reader: `serve_from` folds again."""
         return self._folded
 
-    def ends(self) -> dict[tuple[str, int], int]:
+    def ends(self) -> dict[Place, int]:
         """Where the state topics end now. Raises OffsetsLost when one ends before what was read."""
-        found = state_topics.ends(self._admin, self._partitions)
+        found = self._reader.ends(self._partitions)
         for (topic, number), end in found.items():
             if end < self._read.get((topic, number), 0):
                 raise OffsetsLost(
                     f"the state topic {topic}[{number}] ends at {end}, but was read up to"
                     f" {self._read[topic, number]}: it was recreated or truncated",
-                    left="what was scored",
+                    left="what was scored; events that were not wait in Kafka",
                     next="restore its records, or replay them; then start the worker again",
                 )
         return found
@@ -142,7 +152,7 @@ class LiveState:
             found[topic].append(self._read.get((topic, number), 0))
         return dict(found)
 
-    def catch_up(self, cut: dict[tuple[str, int], int], wait_s: float) -> bool:
+    def catch_up(self, cut: dict[Place, int], wait_s: float) -> bool:
         """Fold until the cut is reached. False when `wait_s` was not enough."""
         deadline = time.monotonic() + wait_s
         while any(self._read[place] < end for place, end in cut.items()):
@@ -179,41 +189,45 @@ class LiveState:
             self._show_size(self._online)
 
     def _refold(self, needed: int) -> None:
-        """Begin again, further back."""
+        """Begin again, further back. Raises Stopped when the worker is told to stop meanwhile."""
         self._status.fail("windows", "folding the state topics")
-        self._folded = self._gone = False
-        # A record is at most clock_skew older than the event in it.
-        skew = max(source.clock_skew for source in self.windows.sources.values())
-        since_ms = (needed - skew) // 1000
-        wanted = [TopicPartition(*place, max(since_ms, 0)) for place in self._partitions]
-        oldest = state_topics.starts(self._admin, self._partitions)
-        ends = self.ends()
-        begin = dict(oldest)
-        for found in self._consumer.offsets_for_times(wanted, timeout=_TIMEOUT_S):
-            place = (found.topic, found.partition)
-            begin[place] = found.offset if found.offset >= 0 else ends[place]
-        self._note_where_the_log_begins(oldest, begin, skew)
-        self._online = OnlineWindows(self.windows, complete_from=needed)
-        self._read = dict(begin)
-        self._consumer.assign([TopicPartition(*place, at) for place, at in begin.items()])
-        while not self.catch_up(ends, _TIMEOUT_S):
+        self._folded = False
+        if self._folding != needed:
+            self._begin(needed)
+        while not self.catch_up(self.ends(), _LOOK_S):
+            if self._stop.is_set():
+                raise Stopped("folding the state topics")
             if self._gone:
-                self._refold(needed)
-                return
-            # It takes long, or the broker is away: then asking says so.
-            ends = self.ends()
-        self._folded = True
+                # Retention overtook the fold: again, from where the log begins now.
+                self._begin(needed)
+        self._folded, self._folding = True, None
         self._status.hold("windows")
 
+    def _begin(self, needed: int) -> None:
+        self._folding = None
+        # A record is at most clock_skew older than the event in it.
+        skew = max(source.clock_skew for source in self.windows.sources.values())
+        since_ms = max((needed - skew) // 1000, 0)
+        bounds = self._reader.bounds(self._partitions)
+        oldest = {place: held.first for place, held in bounds.items()}
+        ends = self.ends()
+        since = self._reader.since(dict.fromkeys(self._partitions, since_ms))
+        begin = {place: ends[place] if at is None else at for place, at in since.items()}
+        self._note_where_the_log_begins(oldest, begin, skew)
+        self._online = OnlineWindows(self.windows, complete_from=needed)
+        self._read, self._gone = dict(begin), False
+        self._consumer.assign([TopicPartition(*place, at) for place, at in begin.items()])
+        self._folding = needed
+
     def _note_where_the_log_begins(
-        self, oldest: dict[tuple[str, int], int], begin: dict[tuple[str, int], int], skew: int
+        self, oldest: dict[Place, int], begin: dict[Place, int], skew: int
     ) -> None:
         """What is missing before the log's first record: deleted, or never there."""
         self._lost_before, self._begins = {}, {}
         heads = {place: at for place, at in oldest.items() if begin[place] == at}
         if not heads:
             return
-        first = state_topics.first_timestamps(self._kafka, heads)
+        first = {place: ms * 1000 for place, ms in self._reader.timestamps(heads).items()}
         for topic, source in self._sources.items():
             own = {place: at for place, at in first.items() if place[0] == topic}
             mine = [place for place in self._partitions if place[0] == topic]
@@ -239,11 +253,12 @@ class LiveState:
                 self._read[place] = message.offset() + 1
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._read[place] = max(self._read[place], message.offset())
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                # Retention overtook a reader that had nothing to score for long.
-                self._folded, self._gone = False, True
+            elif error.code() in LOG_MOVED:
+                # Retention overtook a reader that had nothing to score for long, or the log was
+                # truncated: folding again tells them apart.
+                self._folded, self._folding, self._gone = False, None, True
             elif not waits_for(KafkaException(error)):
-                raise KafkaException(error)
+                raise told(self._kafka, KafkaException(error))
         for topic, records in by_topic.items():
             self._fold_topic(topic, records)
 

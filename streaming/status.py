@@ -6,6 +6,7 @@ Written by the worker's threads, read by the HTTP pages. A condition that does n
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -26,6 +27,9 @@ class Status:
             "kafka": "not connected yet",
             "partitions": "none assigned yet",
         }
+        self._waiting: dict[str, dict[int, str]] = {}
+        """Condition -> thread -> why that one waits: one that goes on does not speak for others."""
+        self._lock = threading.RLock()  # a signal may come while it is held
         self.serving: dict[str, Any] = {}
         self.assigned: list[int] = []
         self.registry = CollectorRegistry()
@@ -91,15 +95,23 @@ class Status:
         return all(why is None for why in self.conditions.values())
 
     def hold(self, name: str) -> None:
-        """The condition holds."""
-        if self.conditions.get(name, "") is not None:
-            log.info("%s: ok", name)
-            self.conditions[name] = None
+        """The condition holds, as far as this thread is concerned."""
+        if self.conditions.get(name, "") is None:
+            return
+        with self._lock:
+            others = self._waiting.setdefault(name, {})
+            others.pop(threading.get_ident(), None)
+            self.conditions[name] = next(iter(others.values()), None)
+            if self.conditions[name] is None:
+                log.info("%s: ok", name)
 
     def fail(self, name: str, why: str) -> None:
-        """The condition does not hold; logged when that is news."""
-        if self.conditions.get(name) != why:
-            log.warning("%s: %s", name, why)
+        """The condition does not hold for this thread; logged when that is news."""
+        with self._lock:
+            mine = self._waiting.setdefault(name, {})
+            if mine.get(threading.get_ident()) != why:
+                log.warning("%s: %s", name, why)
+            mine[threading.get_ident()] = why
             self.conditions[name] = why
 
     def describe(self) -> dict[str, Any]:

@@ -3,48 +3,36 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
-
-from lockstep.errors import LockstepError, OffsetsLost, Terminal
+from lockstep.errors import OffsetsLost, Terminal, Transient
+from lockstep.kafka.reader import Reader, Topic
 from lockstep.pipeline import Topics
+from streaming.patience import waiting
+from streaming.status import Status
 
-__all__ = ["TopicWatch", "events_topic_id"]
+__all__ = ["TopicWatch", "events_topic"]
 
-_TIMEOUT_S = 10
 _LOOK_S = 2.0
 
 
-def events_topic_id(kafka: str, topics: Topics) -> str:
-    """The id that Kafka gave the events topic when it was created; a recreated one has another.
+def events_topic(reader: Reader, topics: Topics) -> Topic:
+    """The events topic; one that is deleted and created again has another id.
 
     Raises Terminal when a topic is missing or the scored topic has too few partitions, and
-    KafkaException while Kafka does not answer.
+    Unreachable while Kafka does not answer.
     """
-    wanted = [topics.events, topics.scored, topics.dead_letters]
-    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
-    found = admin.describe_topics(TopicCollection(wanted), request_timeout=_TIMEOUT_S)
-    described = {}
-    for name, future in found.items():
-        try:
-            described[name] = future.result()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise
-            raise Terminal(
-                f"topic {name} does not exist on {kafka}",
-                next="lockstep up (creates the topics of every pipeline.toml), or create it",
-            ) from None
-    events, scored = described[topics.events], described[topics.scored]
-    if len(scored.partitions) < len(events.partitions):
+    known = reader.topics([topics.events, topics.scored, topics.dead_letters])
+    events, scored = known[topics.events], known[topics.scored]
+    if scored.partitions < events.partitions:
         raise Terminal(
-            f"topic {topics.scored} has {len(scored.partitions)} partitions, {topics.events}"
-            f" has {len(events.partitions)}: answers keep their event's partition",
+            f"topic {topics.scored} has {scored.partitions} partitions, {topics.events}"
+            f" has {events.partitions}: answers keep their event's partition",
+            left="nothing was scored; events wait in Kafka",
             next=f"add partitions to {topics.scored}",
         )
-    return str(events.topic_id)
+    return events
 
 
 class TopicWatch:
@@ -53,14 +41,24 @@ class TopicWatch:
     The client goes on at its old offset in the new log, if that has as many events, and so
     skips those below it. What was scored meanwhile stays; --accept-loss reads the rest.
     `also` looks at what else must stay as it was, and raises Terminal when it did not.
+
+    It is also who notices that Kafka does not answer a worker that has nothing to do.
     """
 
     def __init__(
-        self, kafka: str, topics: Topics, known: str, also: Callable[[], None] = lambda: None
+        self,
+        reader: Reader,
+        topics: Topics,
+        known: str,
+        status: Status,
+        also: Callable[[], None] = lambda: None,
     ) -> None:
-        self._kafka, self._topics, self._known, self._also = kafka, topics, known, also
+        self._reader, self._topics, self._known, self._also = reader, topics, known, also
+        self._status = status
         self._stop = threading.Event()
-        self.failure: LockstepError | None = None
+        self.well_at = 0.0
+        """time.monotonic() when it last began to look, and all that a worker needs answered."""
+        self.failure: Exception | None = None
         threading.Thread(target=self._look, name="topic-watch", daemon=True).start()
 
     def stop(self) -> None:
@@ -68,19 +66,27 @@ class TopicWatch:
 
     def _look(self) -> None:
         while not self._stop.wait(_LOOK_S) and self.failure is None:
+            began = time.monotonic()
             try:
-                found = events_topic_id(self._kafka, self._topics)
-                self._also()
-            except KafkaException:
-                continue  # away: the consumer notices, and says so
-            except Terminal as error:
+                self._require_the_same()
+            except Transient as error:
+                self._status.fail("kafka", waiting(error))
+            except Exception as error:
                 self.failure = error
-                return
-            if found != self._known:
-                self.failure = OffsetsLost(
-                    f"topic {self._topics.events} was recreated: its id was {self._known},"
-                    f" and is {found}",
-                    left="what was scored; the new log's first events may be unread",
-                    next="lockstep stream USE_CASE --accept-loss"
-                    " (reads the new log from its beginning; copies keep their scores)",
-                )
+            else:
+                self._status.hold("kafka")
+                self.well_at = began
+
+    def _require_the_same(self) -> None:
+        found = events_topic(self._reader, self._topics)
+        if found.id != self._known:
+            raise OffsetsLost(
+                f"topic {self._topics.events} was recreated: its id was {self._known},"
+                f" and is {found.id}",
+                left="what was scored; the new log's first events may be unread",
+                next="lockstep stream USE_CASE --accept-loss"
+                " (reads the new log from its beginning; copies keep their scores)",
+            )
+        # Who leads a partition answers for it; the others may be well.
+        self._reader.ends((self._topics.events, number) for number in range(found.partitions))
+        self._also()

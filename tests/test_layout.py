@@ -17,7 +17,8 @@ STREAM = {"faust", "confluent_kafka", "kafka", "aiokafka"}
 ORCHESTRATION = {"airflow"}
 
 MAY_NOT_IMPORT = {
-    "streaming.app": TRAINING | BATCH | ORCHESTRATION | {"models"},
+    "streaming.app": TRAINING | BATCH | ORCHESTRATION | STREAM | {"models", "numpy"},
+    "streaming.host": TRAINING | BATCH | ORCHESTRATION | {"models"},
     "streaming.service": TRAINING | BATCH | ORCHESTRATION | {"models"},
     "jobs.audit_windows": TRAINING | STREAM | ORCHESTRATION | {"models"},
     "jobs.land_events": TRAINING | ORCHESTRATION | {"faust", "kafka", "aiokafka", "models"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from datetime import datetime
 from typing import Any
@@ -43,7 +44,9 @@ def stream(use_case: str, topic: str | None, port: int, accept_loss: bool) -> No
     flags = ["--port", str(port), *(["--topic", topic] if topic else [])]
     flags += ["--accept-loss"] if accept_loss else []
     sys.stdout.flush()
-    # In this process's place: signals reach the worker itself.
+    # In this process's place: signals reach the worker itself, which takes those that come before
+    # it can heed them as well.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
     os.execv(sys.executable, [sys.executable, "-m", "streaming.app", use_case, *flags])  # noqa: S606
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lockstep.trouble import Trouble
 
-__all__ = ["CODES", "code_trouble", "kafka_trouble"]
+__all__ = ["CODES", "LOG_MOVED", "MAYBE_NO_TOPIC", "code_trouble", "kafka_trouble"]
 
 _PASSING = {
     -196: "_FAIL",
@@ -222,6 +222,12 @@ CODES = {
     **dict.fromkeys(_OWN, Trouble.OWN),
     **dict.fromkeys(_FINAL, Trouble.FINAL),
 }
+
+MAYBE_NO_TOPIC = frozenset({3, 100, -156, -188, -190})
+"""Said of a topic that is missing, and of one that a broker has not heard of yet."""
+
+LOG_MOVED = frozenset({1, -139, -140})
+"""Said when a partition does not hold the offset that comes next."""
 
 
 def code_trouble(code: int) -> Trouble:

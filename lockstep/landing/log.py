@@ -7,20 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import (
-    IsolationLevel,
-    KafkaError,
-    KafkaException,
-    TopicCollection,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from lockstep.errors import OffsetsLost, Terminal, Transient
+from lockstep.kafka.reader import Reader
 
-from lockstep.errors import LockstepError, OffsetsLost, Terminal, Unreachable
-from lockstep.kafka.trouble import kafka_trouble
-from lockstep.trouble import Trouble
-
-__all__ = ["Log", "Position", "failed", "log_of", "require_timestamps", "stretch_of_log"]
+__all__ = ["Log", "Position", "log_of", "require_timestamps", "stretch_of_log"]
 
 _TIMEOUT_S = 10.0
 _LEFT = "what was landed before stays in the lake; nothing was added"
@@ -81,46 +71,29 @@ class Log:
 
 def log_of(kafka: str, topic: str) -> Log:
     """Ask the broker. Raises Terminal for a missing topic, Unreachable without a broker."""
-    deadline = time.monotonic() + _TIMEOUT_S
+    reader, deadline = Reader(kafka), time.monotonic() + _TIMEOUT_S
     while True:
         try:
-            return _look(kafka, topic)
-        except KafkaException as error:
-            told = _told(error, kafka, topic)
+            return _look(reader, topic)
+        except Transient:
             # A partition is without a leader for a moment after its topic was created.
-            if isinstance(told, Terminal) or time.monotonic() > deadline:
-                raise told from None
+            if time.monotonic() > deadline:
+                raise
         time.sleep(0.1)
 
 
-def _look(kafka: str, topic: str) -> Log:
-    admin = _admin(kafka)
-    found = admin.describe_topics(TopicCollection([topic]), request_timeout=_TIMEOUT_S)
-    described = found[topic].result()
-    numbers = [partition.id for partition in described.partitions]
-    ends = [
-        admin.list_offsets(
-            {TopicPartition(topic, number): spec for number in numbers},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=_TIMEOUT_S,
-        )
-        for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-    ]
-    first, following = (
-        {place.partition: future.result().offset for place, future in end.items()} for end in ends
+def _look(reader: Reader, topic: str) -> Log:
+    described = reader.topics([topic])[topic]
+    bounds = reader.bounds((topic, number) for number in range(described.partitions))
+    first = {number: held.first for (_, number), held in bounds.items()}
+    return Log(
+        topic, described.id, first, {number: held.end for (_, number), held in bounds.items()}
     )
-    return Log(topic, str(described.topic_id), first, following)
 
 
 def require_timestamps(kafka: str, topic: str, expected: str) -> None:
     """Raises Terminal when the topic's timestamps are not those that pipeline.toml says."""
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    admin = _admin(kafka)  # held: its answers end with it
-    try:
-        asked = admin.describe_configs([resource], request_timeout=_TIMEOUT_S)
-        found = asked[resource].result()["message.timestamp.type"].value
-    except KafkaException as error:
-        raise _told(error, kafka, topic) from None
+    found = Reader(kafka).configs([topic])[topic].get("message.timestamp.type")
     if found != expected:
         raise Terminal(
             f"topic {topic} has message.timestamp.type {found}, pipeline.toml says {expected}:"
@@ -133,35 +106,3 @@ def require_timestamps(kafka: str, topic: str, expected: str) -> None:
 def stretch_of_log(first: int, following: int, size: int) -> list[tuple[int, int]]:
     """[first, following) in pieces of at most `size` offsets: always the same pieces."""
     return [(at, min(at + size, following)) for at in range(first, following, size)]
-
-
-def failed(kafka: str, error: KafkaException) -> LockstepError:
-    """What landing says of an error of Kafka's: Unreachable if it passes, else Terminal."""
-    reason: KafkaError = error.args[0]
-    if kafka_trouble(error) is Trouble.PASSING:
-        return Unreachable(
-            f"Kafka at {kafka} does not answer: {reason.str()}",
-            left="what was landed before; the next landing continues there",
-            next="lockstep status (lockstep up starts the local one)",
-        )
-    return Terminal(
-        f"Kafka at {kafka} refuses: {reason.str()} ({reason.name()})",
-        left="what was landed before; the next landing continues there",
-        next="correct what it says (a right, a setting of the broker or of LOCKSTEP_KAFKA), then"
-        " land again",
-    )
-
-
-def _admin(kafka: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": kafka, "log_level": 0})
-
-
-def _told(error: KafkaException, kafka: str, topic: str) -> LockstepError:
-    reason: KafkaError = error.args[0]
-    if reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-        return Terminal(
-            f"topic {topic} does not exist on {kafka}",
-            left="nothing was landed",
-            next="lockstep up (creates the topics of every pipeline.toml), or create it",
-        )
-    return failed(kafka, error)

@@ -20,21 +20,16 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
-from confluent_kafka import (
-    TIMESTAMP_NOT_AVAILABLE,
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
 from lockstep.errors import LockstepError, OffsetsLost, Transient, marked
-from lockstep.kafka.trouble import kafka_trouble
-from lockstep.landing.log import Log, failed, log_of, stretch_of_log
+from lockstep.kafka.clients import common
+from lockstep.kafka.reader import recorded_at, told
+from lockstep.kafka.trouble import LOG_MOVED, kafka_trouble
+from lockstep.landing.log import Log, log_of, stretch_of_log
 from lockstep.trouble import Trouble
 
 __all__ = ["EPOCH_RECORDS", "STRETCH_RECORDS", "KafkaLog"]
@@ -164,7 +159,7 @@ class _Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
 def _records(kafka: str, topic: str, stretch: _Stretch) -> Iterator[pa.RecordBatch]:
     consumer = Consumer(
         {
-            "bootstrap.servers": kafka,
+            **common(kafka),
             # Never joined, and nothing is committed there: the checkpoint is Spark's.
             "group.id": "lockstep.landing",
             "enable.auto.commit": False,
@@ -172,7 +167,6 @@ def _records(kafka: str, topic: str, stretch: _Stretch) -> Iterator[pa.RecordBat
             # A transaction's end has an offset and no record: only the end of the log tells.
             "enable.partition.eof": True,
             "fetch.queue.backoff.ms": 5,
-            "log_level": 0,
         }
     )
     try:
@@ -196,14 +190,14 @@ def _records(kafka: str, topic: str, stretch: _Stretch) -> Iterator[pa.RecordBat
                 )
     except KafkaException as error:
         reason: KafkaError = error.args[0]
-        if reason.code() == KafkaError._AUTO_OFFSET_RESET:
+        if reason.code() in LOG_MOVED:
             raise OffsetsLost(
                 f"{topic}[{stretch.partition}] no longer holds offset {stretch.first}:"
                 " it was deleted while it was to be landed",
                 left="what was landed before stays in the lake; nothing was added",
                 next="land again, which says what is left of the log",
             ) from None
-        raise failed(kafka, error) from None
+        raise told(kafka, error) from None
     finally:
         consumer.close()
 
@@ -227,16 +221,13 @@ def _within(messages: list[Message], stretch: _Stretch) -> tuple[list[Message], 
 
 def _arrow(records: list[Message], stretch: _Stretch) -> pa.RecordBatch:
     rows = len(records)
-    times = [record.timestamp() for record in records]
     return pa.RecordBatch.from_arrays(
         [
             pa.array([stretch.partition] * rows, pa.int32()),
             pa.array([stretch.first] * rows, pa.int64()),
             pa.array([stretch.following] * rows, pa.int64()),
             pa.array([record.offset() for record in records], pa.int64()),
-            pa.array(
-                [None if kind == TIMESTAMP_NOT_AVAILABLE else ms for kind, ms in times], pa.int64()
-            ),
+            pa.array([recorded_at(record) for record in records], pa.int64()),
             pa.array([record.value() for record in records], pa.binary()),
         ],
         schema=_SCHEMA,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, for_code
 
 from lockstep.errors import LockstepError, Terminal, Unreachable, UsageError
 from lockstep.kafka.trouble import kafka_trouble
@@ -75,9 +75,13 @@ def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1)
     """
     try:
         with admin(bootstrap) as client:
-            existing = {topic["name"]: topic["partitions"] for topic in client.describe_topics()}
+            existing = {topic["name"]: topic for topic in client.describe_topics()}
             for topic in topics:
-                count = len(existing.get(topic.name, ())) or topic.partitions
+                found = existing.get(topic.name)
+                # While a leader is away a topic may be described without its partitions.
+                if found is not None and found["error_code"]:
+                    raise for_code(found["error_code"])(topic.name)
+                count = len(found["partitions"]) if found else topic.partitions
                 if count != topic.partitions:
                     raise UsageError(
                         f"topic {topic.name} has {count} partitions, pipeline.toml says "

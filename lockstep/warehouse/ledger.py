@@ -20,7 +20,15 @@ from lockstep.errors import Fenced, OffsetsLost
 from lockstep.warehouse import arrays
 from lockstep.warehouse.connect import answering
 
-__all__ = ["Answer", "Claim", "Ledger", "MicroBatch", "Span", "answered"]
+__all__ = [
+    "Answer",
+    "Claim",
+    "Ledger",
+    "MicroBatch",
+    "Span",
+    "answered",
+    "require_within",
+]
 
 _DAY_US = 86_400_000_000
 
@@ -145,6 +153,15 @@ class Ledger:
                 (topic_uuid, self._stream_id),
             )
 
+    def fence(self, partition: int) -> None:
+        """Keep a partition's owner, if it has one, from writing more. `claim` comes next."""
+        with self._connection.transaction():
+            self._cursor.execute(
+                "update stream_offsets set epoch = epoch + 1"
+                " where stream_id = %s and kafka_partition = %s",
+                (self._stream_id, partition),
+            )
+
     def claim(self, partition: int, low: int, high: int, *, accept_loss: bool = False) -> Claim:
         """Take a partition over: its former owner can write no more.
 
@@ -161,16 +178,12 @@ class Ledger:
                 (self._stream_id, partition, low, low),
             )
             next_offset, epoch, produced = self._one()
-            if low <= next_offset <= high:
+            try:
+                require_within(self._topic, partition, next_offset, low, high)
                 return Claim(partition, next_offset, epoch, produced)
-            if not accept_loss:
-                raise OffsetsLost(
-                    f"{self._topic}[{partition}] holds offsets {low} to {high},"
-                    f" but the warehouse continues at {next_offset}",
-                    left="rows and offsets as they were",
-                    next="restore the log, or lockstep stream USE_CASE --accept-loss"
-                    f" (continues at {low})",
-                )
+            except OffsetsLost:
+                if not accept_loss:
+                    raise
             self._cursor.execute(
                 "update stream_offsets set next_offset = %s, produced_offset = %s"
                 " where stream_id = %s and kafka_partition = %s",
@@ -320,6 +333,17 @@ class Ledger:
         row = self._cursor.fetchone()
         assert row is not None  # noqa: S101 - each statement that asks returns exactly one row
         return row
+
+
+def require_within(topic: str, partition: int, following: int, low: int, high: int) -> None:
+    """Raises OffsetsLost when a log that holds `low` to `high` cannot go on at `following`."""
+    if not low <= following <= high:
+        raise OffsetsLost(
+            f"{topic}[{partition}] holds offsets {low} to {high},"
+            f" but the warehouse continues at {following}",
+            left="rows and offsets as they were",
+            next=f"restore the log, or lockstep stream USE_CASE --accept-loss (continues at {low})",
+        )
 
 
 def _flat(windows: Any, rows: int) -> tuple[Any, int, int]:

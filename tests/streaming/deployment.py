@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,11 @@ class Deployment:
         environment: dict[str, str],
         folder: Path,
         use_case: str = "flight_delay",
+        brokers: Sequence[int] = (),
     ) -> None:
+        """`brokers`: which one is to have each partition of events, answers and state."""
         self.settings, self.folder, self.use_case = settings, folder, use_case
+        self._placed = {"replica_assignment": [[broker] for broker in brokers]} if brokers else {}
         name = f"t{uuid.uuid4().hex[:8]}"
         self.events, self.scored = f"{name}.events", f"{name}.scored"
         self.dead_letters, self.control = f"{name}.dead_letters", f"{name}.control"
@@ -127,7 +130,7 @@ class Deployment:
     def create_topics(self) -> None:
         stamped = {"message.timestamp.type": "CreateTime"}
         topics = [
-            NewTopic(t, PARTITIONS, 1, config=stamped)
+            NewTopic(t, PARTITIONS, **(self._placed or {"replication_factor": 1}), config=stamped)
             for t in (self.events, self.scored, self.arrivals)
         ]
         topics += [

@@ -11,13 +11,14 @@ import importlib
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from lockstep.scoring import opening
 from lockstep.warehouse.ledger import Ledger
-from streaming import app, horizon
+from streaming import app, horizon, patience
 from streaming.outlet import Outlet
-from streaming.state import _TIMEOUT_S, LiveState
+from streaming.state import LiveState
 
 FAULT, AFTER = os.environ["FAULT"], int(os.environ["FAULT_AFTER"])
 passed = 0
@@ -106,12 +107,29 @@ def lagging_state() -> None:
     catch_up = LiveState.catch_up
 
     def lagging(self: LiveState, cut: Any, wait_s: float) -> bool:
-        refolding = wait_s >= _TIMEOUT_S
-        if not refolding and due() and passed % 2:
+        if self.folded and due() and passed % 2:
             return False
         return catch_up(self, cut, wait_s)
 
     LiveState.catch_up = lagging  # type: ignore[method-assign]
+
+
+def endless_fold() -> None:
+    """The state topics are longer than anybody can wait."""
+    catch_up = LiveState.catch_up
+
+    def never(self: LiveState, cut: Any, wait_s: float) -> bool:
+        if self.folded:
+            return catch_up(self, cut, wait_s)
+        time.sleep(0.05)
+        return False
+
+    LiveState.catch_up = never  # type: ignore[method-assign]
+
+
+def impatient() -> None:
+    """The usual way: what raises ends the process."""
+    patience.waits_for = lambda _: False
 
 
 def forgetful() -> None:
@@ -142,6 +160,8 @@ def no_cut() -> None:
 
 FAULTS = {
     "lagging-state": lagging_state,
+    "endless-fold": endless_fold,
+    "impatient": impatient,
     "no-cut": no_cut,
     "wrong-kernel": wrong_kernel,
     "trusted-kernel": trusted_kernel,

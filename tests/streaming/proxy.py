@@ -1,10 +1,11 @@
-"""A TCP proxy in front of Postgres that can be cut and mended, so that only one client notices."""
+"""A TCP proxy in front of a service that can be cut and mended, so that only one client notices."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
 import threading
+import time
 from typing import Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -13,17 +14,19 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 class Proxy:
     """Forwards a free loopback port. `cut` breaks every connection and refuses new ones."""
 
-    def __init__(self, target: tuple[str, int], url: str) -> None:
+    def __init__(self, target: tuple[str, int], url: str = "") -> None:
         self._target = target
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._flowing = threading.Event()
         self._flowing.set()
+        self._lost: set[socket.socket] = set()
+        self._delay_s = 0.0
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.url = make_conninfo(url, host="127.0.0.1", port=self._port)
+            self.port = probe.getsockname()[1]
+        self.url = make_conninfo(url, host="127.0.0.1", port=self.port)
 
     @classmethod
     def of(cls, url: str) -> Self:
@@ -52,18 +55,32 @@ class Proxy:
         """Keep every connection and forward nothing, as a server that hangs does."""
         self._flowing.clear()
 
+    def slow(self, seconds: float) -> None:
+        """Hold each piece back for so long."""
+        self._delay_s = seconds
+
+    def lose(self) -> None:
+        """Forget the connections that there are without a word to either side; new ones work."""
+        with self._lock:
+            self._lost |= set(self._open)
+
     def mend(self) -> None:
         self._flowing.set()
+        self._delay_s = 0.0
         if self._listener:
             return
-        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                server = socket.create_connection(self._target)
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:
+                    client.close()
+                    continue
                 with self._lock:
                     self._open += [client, server]
                 for pair in ((client, server), (server, client)):
@@ -73,5 +90,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
                 self._flowing.wait()
-                target.sendall(data)
+                if self._delay_s:
+                    time.sleep(self._delay_s)
+                if source not in self._lost:
+                    target.sendall(data)
             target.shutdown(socket.SHUT_RDWR)

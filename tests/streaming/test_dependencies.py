@@ -35,6 +35,23 @@ def test_the_warehouse_goes_away_and_comes_back(deployment: Deployment, events: 
     assert {a["event_id"] for a in deployment.answers()} == {key for key, _ in sent}
 
 
+def test_a_worker_with_nothing_to_do_notices_that_the_warehouse_has_gone(
+    deployment: Deployment, events: Any
+) -> None:
+    with Proxy.of(deployment.settings.url("scorer")) as proxy:
+        deployment.environment["LOCKSTEP_SCORER_URL"] = proxy.url
+        worker = deployment.worker().ready()
+        for away in (proxy.cut, proxy.freeze):
+            away()
+            page = until(lambda: (p := worker.page("ready")) and not p["ready"] and p, "it says so")
+            assert page["conditions"]["warehouse"].startswith("waiting: the warehouse at")
+            proxy.mend()
+            worker.ready()
+        deployment.send(events(20))
+        until(lambda: deployment.settled() == 20, "every event is settled")
+        assert worker.drain() == 0
+
+
 def test_a_warehouse_that_hangs_counts_as_away(deployment: Deployment, events: Any) -> None:
     """It keeps its connections and answers nothing: no refusal, and no time-out of TCP's."""
     with Proxy.of(deployment.settings.url("scorer")) as proxy:
@@ -79,16 +96,18 @@ def test_the_warehouse_is_away_at_start(deployment: Deployment, events: Any) -> 
         assert worker.drain() == 0
 
 
-def test_a_worker_that_waits_can_be_stopped(deployment: Deployment) -> None:
-    with Proxy.of(deployment.settings.url("scorer")) as proxy:
-        proxy.cut()
-        deployment.environment["LOCKSTEP_SCORER_URL"] = proxy.url
-        worker = deployment.worker()
-        until(lambda: worker.page("ready"), "its pages are there")
-        assert worker.drain() == 1
-    log = worker.log.read_text()
-    assert "left behind" in log
-    assert "next: lockstep status" in log
+def test_a_worker_with_nothing_to_do_notices_that_the_broker_hangs(
+    deployment: Deployment, broker_pid: int
+) -> None:
+    worker = deployment.worker().ready()
+    os.kill(broker_pid, signal.SIGSTOP)
+    try:
+        page = until(lambda: (p := worker.page("ready")) and not p["ready"] and p, "it says so")
+        assert page["conditions"]["kafka"].startswith("waiting: Kafka at")
+    finally:
+        os.kill(broker_pid, signal.SIGCONT)
+    worker.ready()
+    assert worker.drain() == 0
 
 
 def test_the_broker_freezes_and_comes_back(

@@ -13,7 +13,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
-from streaming import state_topics
+from lockstep.kafka.reader import Reader
 from streaming.dead_letters import HEADER
 from streaming.replay import Recorded
 from tests.streaming.deployment import Deployment, until
@@ -159,7 +159,7 @@ def test_state_that_the_log_has_deleted(windowed_deployment: Deployment, january
     records = records_of(windowed_deployment, january, DAY, DAY)
     send(windowed_deployment, records)
     admin, topic = windowed_deployment.admin, windowed_deployment.arrivals
-    ends = state_topics.ends(admin, [(topic, 0), (topic, 1)])
+    ends = Reader(windowed_deployment.settings.kafka).ends([(topic, 0), (topic, 1)])
     middle = [TopicPartition(*place, end // 2) for place, end in ends.items()]
     for future in admin.delete_records(middle).values():
         future.result()
