@@ -59,6 +59,12 @@ class Settings(BaseSettings):
                 next=f"correct {name} in the environment or in .env",
             ) from None
         home = settings.home.absolute()
+        for name, place in (("HOME", home), ("LAKE", Path(settings.lake or home))):
+            if place.is_file():
+                raise UsageError(
+                    f"LOCKSTEP_{name} is {str(place)!r}, which is a file",
+                    next=f"set LOCKSTEP_{name} to a folder",
+                )
         return settings.model_copy(
             update={"home": home, "lake": settings.lake or str(home / "lake")}
         )

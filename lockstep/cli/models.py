@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def data(use_case: str, again: bool, as_json: bool) -> None:
 @click.option("--trees", type=int, help="Another number of trees than declared, for a try.")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="Write FILE.onnx, its certificate and the native model; register nothing.",
 )
 @json_option
@@ -67,8 +68,8 @@ def train(
     from lockstep.training import train as training
 
     Pipeline.load(use_case)
-    if output is not None and output.suffix != ".onnx":
-        raise UsageError(f"--output {output} does not end in .onnx", next=f"--output {output}.onnx")
+    if output is not None:
+        _require_place(output, use_case)
     settings = Settings.load()
     with Steps(quiet=as_json) as steps:
         steps.start("look at what there is")
@@ -233,6 +234,25 @@ def _register(settings: Settings, trained: Any) -> tuple[int, bool]:
     return version.version, True
 
 
+def _require_place(output: Path, use_case: str) -> None:
+    """Raises UsageError for a file that cannot be written: before anything is trained."""
+    if output.is_dir():
+        raise UsageError(
+            f"--output {output} is a folder", next=f"--output {output / use_case}.onnx"
+        )
+    if output.suffix != ".onnx":
+        fix = output.with_suffix(".onnx")
+        raise UsageError(f"--output {output} does not end in .onnx", next=f"--output {fix}")
+    places = (output, *output.absolute().parents)
+    there = next(place for place in places if place.exists())
+    if not os.access(there, os.W_OK) or not (there == output or there.is_dir()):
+        why = "not yours to write" if there == output or there.is_dir() else "a file, not a folder"
+        raise UsageError(
+            f"--output {output} cannot be written: {there} is {why}",
+            next="name a file in a folder that you may write",
+        )
+
+
 def _write(output: Path, trained: Any) -> None:
     from lockstep.registry.locate import certificate_path, native_path
 
@@ -244,7 +264,9 @@ def _write(output: Path, trained: Any) -> None:
         output.write_bytes(compiled.model.data)
     except OSError as error:
         raise UsageError(
-            f"{output} cannot be written: {error}", next="name a folder with room"
+            f"{output} cannot be written: {error}",
+            left="nothing in the registry; of the files those that were written until then",
+            next="name a file in a folder with room",
         ) from None
 
 

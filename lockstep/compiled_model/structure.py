@@ -11,6 +11,18 @@ from lockstep.errors import ModelRefused
 
 __all__ = ["ALLOWED_DOMAINS", "check_structure", "parse"]
 
+_COMPILE = "name a compiled model, a .onnx: lockstep train USE_CASE --output FILE.onnx makes one"
+_OTHERS = {
+    b"{L": "a booster as XGBoost saves it (UBJSON), which a compiled model is made of",
+    b"{": "JSON text, such as a certificate or a booster",
+    b"binf": "a booster in XGBoost's old binary format",
+    b"\x80": "a Python pickle, which nothing here opens",
+    b"PK\x03\x04": "a zip archive, such as PyTorch and Keras save",
+    b"\x89HDF": "an HDF5 file",
+    b"\x1f\x8b": "compressed with gzip",
+    b"PAR1": "a Parquet file",
+}
+"""How files begin that are taken for models."""
 ALLOWED_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 
 
@@ -20,16 +32,17 @@ def parse(data: bytes) -> ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError:
-        raise ModelRefused(
-            f"the file ({len(data)} bytes) is truncated or corrupt: it is not a readable ONNX file",
-            next="fetch or compile it again: lockstep train USE_CASE",
-        ) from None
+        raise ModelRefused(_none(data, "it is truncated or corrupt"), next=_COMPILE) from None
     if not model.graph.node:
-        raise ModelRefused(
-            f"the file ({len(data)} bytes) is not an ONNX model: its graph has no nodes",
-            next="fetch or compile it again: lockstep train USE_CASE",
-        )
+        raise ModelRefused(_none(data, "its graph has no nodes"), next=_COMPILE)
     return model
+
+
+def _none(data: bytes, otherwise: str) -> str:
+    """What a file is that is no ONNX model."""
+    known = [what for begin, what in _OTHERS.items() if data.startswith(begin)]
+    what = f"it is {known[0]}" if known else otherwise if data else "it is empty"
+    return f"the file ({len(data):,} bytes) is not a readable ONNX model: {what}"
 
 
 def check_structure(model: ModelProto) -> None:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import ndonnx as ndx
+import onnx
 import spox
 import spox.opset.ai.onnx.v21 as op
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 from spox import Var
 
 from lockstep.compiled_model.manifest import Input
@@ -31,6 +32,7 @@ __all__ = ["FeatureFunction", "Traced", "trace"]
 FeatureFunction = Callable[[Event, Mapping[str, Any]], Mapping[str, Array]]
 """(event, fitted) -> feature name -> float32 array, in the order of the matrix."""
 
+_CODES = "give each string a number: lookup(event[FIELD], {'AA': 0.0, ...}, default=-1.0)"
 _DTYPES = {"string": ndx.utf8, "int64": ndx.int64, "float32": ndx.float32}
 
 
@@ -98,17 +100,18 @@ def trace(
         raise UsageError("the features function returns no features")
     for name, value in found.items():
         _require_name(name)
-        if not isinstance(value, ndx.Array) or value.dtype != ndx.float32 or value.ndim != 1:
-            shown = (
-                f"{value.dtype} of {value.ndim} dimensions" if hasattr(value, "dtype") else value
-            )
-            raise UsageError(
-                f"feature {name!r} is {shown}, not a float32 array of one dimension",
-                next="end it with xp.astype(..., xp.float32) in the model's features.py",
-            )
+        _require_numbers(name, value)
     one = op.const([1])
     matrix = op.concat([op.unsqueeze(v.unwrap_spox(), one) for v in found.values()], axis=1)
     arguments = {name: array.unwrap_spox() for name, array in arrays.items()}
+    if _parses_text(arguments, matrix):
+        # Found one by one only where there is something to find.
+        named = [n for n, v in found.items() if _parses_text(arguments, v.unwrap_spox())]
+        raise UsageError(
+            f"feature {named[0]!r} reads a string as a number: there is none in most strings, and"
+            " ONNX Runtime stops at the first of them",
+            next=_CODES,
+        )
     used = _used(arguments, matrix)
     idle = [name for name in windows.names if name not in used]
     if idle:
@@ -126,6 +129,36 @@ def trace(
     return Traced(
         tuple(found), inputs, windows, matrix, arguments, values, contract, features, fitted
     )
+
+
+def _require_numbers(name: str, value: Any) -> None:
+    """Raises UsageError saying what the feature is and what makes it float32, one a row."""
+    if isinstance(value, ndx.Array) and value.dtype == ndx.float32 and value.ndim == 1:
+        return
+    fix = "end it with xp.astype(..., xp.float32) in the model's features.py"
+    if not isinstance(value, ndx.Array):
+        shown = f"{type(value).__name__} that is not made of the event's arrays"
+        fix = "compute it from the event, with the functions of xp = namespace(event[FIELD])"
+    elif value.dtype in (ndx.utf8, ndx.nutf8):
+        shown, fix = "an array of strings", _CODES
+    else:
+        shown = f"{value.dtype} of {value.ndim} dimensions"
+        if value.ndim != 1:
+            fix = "return one number for each event: xp.reshape(..., (-1,)) or a column of it"
+    raise UsageError(f"feature {name!r} is {shown}, not a float32 array of one dimension", next=fix)
+
+
+def _parses_text(arguments: Mapping[str, Var], var: Var) -> bool:
+    """Whether a string is cast somewhere on the way to `var`."""
+    graph = onnx.shape_inference.infer_shapes(
+        spox.build(dict(arguments), {"found": op.identity(var)}, drop_unused_inputs=True)
+    ).graph
+    text = {
+        value.name
+        for value in (*graph.input, *graph.value_info)
+        if value.type.tensor_type.elem_type == TensorProto.STRING
+    }
+    return any(node.op_type == "Cast" and node.input[0] in text for node in graph.node)
 
 
 def _used(arguments: Mapping[str, Var], value: Var) -> list[str]:

@@ -22,6 +22,9 @@ from lockstep.settings import Settings
 __all__ = ["Located", "certificate_path", "locate", "native_path"]
 
 
+_CERTIFICATE, _NATIVE = ".certificate.json", ".native.ubj"
+
+
 @dataclass(frozen=True)
 class Located:
     """A model's bytes and what lies beside them. `digest` is what they should have, if known."""
@@ -35,12 +38,30 @@ class Located:
 
 def certificate_path(model: Path) -> Path:
     """Where the certificate of a model in a file is."""
-    return model.with_suffix(".certificate.json")
+    return model.with_suffix(_CERTIFICATE)
 
 
 def native_path(model: Path) -> Path:
     """Where the native booster of a model in a file is."""
-    return model.with_suffix(".native.ubj")
+    return model.with_suffix(_NATIVE)
+
+
+def _beside(path: Path) -> Located:
+    """The model in a file, and what was written beside it."""
+    for suffix in (_CERTIFICATE, _NATIVE):
+        model = path.with_name(path.name.removesuffix(suffix) + ".onnx")
+        if path.name.endswith(suffix) and model.is_file():
+            raise UsageError(f"{path} lies beside a compiled model, and is none", next=f"{model}")
+    try:
+        beside = [
+            found.read_bytes() if found.is_file() else None
+            for found in (certificate_path(path), native_path(path))
+        ]
+        return Located(str(path), path.read_bytes(), None, beside[0], beside[1])
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}", next="name a file that you may read"
+        ) from None
 
 
 def locate(settings: Settings, text: str) -> Located:
@@ -51,11 +72,9 @@ def locate(settings: Settings, text: str) -> Located:
     """
     path = Path(text)
     if path.is_file():
-        beside = [
-            found.read_bytes() if found.is_file() else None
-            for found in (certificate_path(path), native_path(path))
-        ]
-        return Located(str(path), path.read_bytes(), None, beside[0], beside[1])
+        return _beside(path)
+    if path.is_dir():
+        raise UsageError(f"{text!r} is a folder", next=f"name a file in it: {path / 'MODEL.onnx'}")
     match = re.fullmatch(r"([a-z][a-z0-9_]*)(?:/([0-9]{1,9}))?", text)
     if not match:
         raise UsageError(

@@ -10,7 +10,7 @@ That module has
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import ModuleType
@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lockstep.compiling.asking import asking
 from lockstep.contracts import Contract, Validator, columns_from_arrow
-from lockstep.errors import ContractError
+from lockstep.errors import ContractError, UsageError
 from lockstep.lake import days, write_partition
 from lockstep.lake.layout import open_lake
 from lockstep.progress import Progress, Silent
@@ -65,7 +66,7 @@ def load(
     ):
         return known
     progress.start(f"read {source.origin()}")
-    tables = list(source.tables(*contracts))
+    tables = _tables(use_case, source, contracts)
     progress.finish(", ".join(f"{table.num_rows:,} events" for table in tables))
     rows, found = {}, {}
     for events, table in zip(contracts, tables, strict=True):
@@ -87,6 +88,38 @@ def load(
     )
     _write_note(lake, note, made_from, loaded)
     return loaded
+
+
+def _tables(use_case: str, source: ModuleType, contracts: Sequence[Contract]) -> list[pa.Table]:
+    """What `tables` returns: an Arrow table with events for each contract, in their order."""
+    file = f"models/{use_case}/data.py"
+    wanted = ", ".join(source.CONTRACTS)
+    left = "nothing: nothing was written"
+    with asking(f"tables() of {file}"):
+        made = source.tables(*contracts)
+        tables = list(made) if isinstance(made, Iterable) else [made]
+    if len(tables) != len(contracts):
+        raise UsageError(
+            f"tables() of {file} returns {len(tables)} tables; CONTRACTS names {len(contracts)}:"
+            f" {wanted}",
+            left=left,
+            next=f"return one table for each contract, in this order: {wanted}",
+        )
+    for events, table in zip(contracts, tables, strict=True):
+        if not isinstance(table, pa.Table):
+            raise UsageError(
+                f"tables() of {file} returns {type(table).__name__} for {events.name}, not an"
+                " Arrow table",
+                left=left,
+                next="pyarrow.Table.from_pandas(FRAME, schema=contract.arrow_schema) makes one",
+            )
+        if not table.num_rows:
+            raise UsageError(
+                f"tables() of {file} returns no events for {events.name}",
+                left=left,
+                next=f"return the recorded events, or leave {events.name} out of CONTRACTS",
+            )
+    return tables
 
 
 def _fingerprint(use_case: str, source: ModuleType, contracts: Sequence[Contract]) -> str:

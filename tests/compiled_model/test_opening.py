@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +20,7 @@ from lockstep.compiled_model import digest_of, open_model
 from lockstep.compiled_model.manifest import MANIFEST_KEY
 from lockstep.compiled_model.sealing import SEAL_KEY, seal
 from lockstep.errors import ModelRefused
-from tests.small_model import departures, small_model
+from tests.small_model import departures, small_booster, small_model
 
 Change = Callable[[ModelProto], None]
 
@@ -85,7 +87,7 @@ def test_truncated_anywhere(data):
     whole = small_model()
     cut = data.draw(st.integers(0, len(whole) - 1))
     said = refusal(whole[:cut])
-    assert "truncated" in said or "not an ONNX model" in said or "no manifest" in said
+    assert "not a readable ONNX model" in said or "no manifest" in said or "truncated" in said
 
 
 @settings(max_examples=150, deadline=None)
@@ -105,8 +107,26 @@ def test_bytes_appended():
 @pytest.mark.parametrize("data", [b"", b"not a model", os.urandom(5_000), b"\0" * 100])
 def test_something_else_altogether(data):
     said = refusal(data)
-    assert "truncated or corrupt" in said or "not an ONNX model" in said
-    assert f"{len(data)} bytes" in said
+    assert "not a readable ONNX model" in said
+    assert f"{len(data):,} bytes" in said
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (lambda: small_booster().save_raw("ubj"), "a booster as XGBoost saves it (UBJSON)"),
+        (lambda: small_booster().save_raw("json"), "JSON text, such as a certificate"),
+        (lambda: pickle.dumps({"a": 1}), "a Python pickle"),
+        (lambda: gzip.compress(b"model"), "compressed with gzip"),
+        (lambda: b"PK\x03\x04...", "a zip archive"),
+        (lambda: b"", "it is empty"),
+    ],
+)
+def test_a_file_that_is_taken_for_a_model_is_called_by_its_name(data, said):
+    with pytest.raises(ModelRefused) as refused:
+        open_model(bytes(data()))
+    assert said in refused.value.message
+    assert "name a compiled model" in str(refused.value.next)
 
 
 def test_an_altered_leaf_is_noticed_without_knowing_the_digest():

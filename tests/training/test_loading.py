@@ -103,3 +103,29 @@ def test_an_event_that_breaks_its_contract_is_named(january, tmp_path, monkeypat
 def test_a_use_case_without_data(tmp_path):
     with pytest.raises(UsageError, match=r"there is no models/nobody/data.py"):
         loading.load(str(tmp_path), "nobody")
+
+
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        (lambda table: [], "returns 0 tables; CONTRACTS names 1: departure.v1.json"),
+        (lambda table: [table, table], "returns 2 tables; CONTRACTS names 1"),
+        (lambda table: table.to_pandas(), "returns 21 tables"),
+        (lambda table: [table.to_pandas()], "returns DataFrame for flight_delay.departure"),
+        (lambda table: None, "returns NoneType for flight_delay.departure"),
+        (lambda table: [table.slice(0, 0)], "returns no events for flight_delay.departure"),
+        (lambda table: [table["nobody"]], "raised KeyError"),
+    ],
+)
+def test_other_tables_than_the_contracts_are_refused_before_anything_is_written(
+    january, tmp_path, monkeypatch, tables, said
+):
+    source = _Source(january)
+    source.tables = lambda contract: tables(january)
+    monkeypatch.setattr(loading, "load_module", lambda *_: source)
+    with pytest.raises(UsageError) as refused:
+        loading.load(str(tmp_path), "flight_delay")
+    assert said in refused.value.message
+    assert "tables() of models/flight_delay/data.py" in refused.value.message
+    assert refused.value.next
+    assert not list(tmp_path.iterdir())

@@ -118,6 +118,31 @@ def test_an_altered_file(type_, registry, trained, tmp_path, command):
     assert said["error"]
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_what_lies_beside_a_model_leads_to_it(type_, trained, tmp_path, command):
+    path = tmp_path / "out.onnx"
+    type_("train", "tiny", "--trees", "2", "--output", str(path))
+    for other in ("out.native.ubj", "out.certificate.json"):
+        done = type_(command, str(tmp_path / other), check=False)
+        assert done.returncode == 2
+        assert f"{tmp_path / other} lies beside a compiled model" in done.stderr
+        assert f"next: {path}" in done.stderr
+    alone = tmp_path / "booster.bin"
+    alone.write_bytes((tmp_path / "out.native.ubj").read_bytes())
+    done = type_(command, str(alone), check=False)
+    assert done.returncode == 1
+    assert "it is a booster as XGBoost saves it (UBJSON)" in done.stderr
+    assert "name a compiled model" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["LOCKSTEP_LAKE", "LOCKSTEP_HOME"])
+def test_a_folder_that_is_a_file_is_named(tiny, name):
+    done = tiny.type("data", "tiny", check=False, **{name: str(tiny.root / "models/__init__.py")})
+    assert done.returncode == 2
+    assert f"{name} is " in done.stderr
+    assert "which is a file" in done.stderr
+
+
 def test_a_gate_that_is_missed_registers_nothing(tiny, type_, registry, trained):
     declared = tiny.root / "models/tiny/model.py"
     before = declared.read_text()
@@ -153,7 +178,11 @@ def test_output_registers_nothing(type_, registry, trained, tmp_path):
         (["data", "nobody"], 2, "there is no use case 'nobody'"),
         (["models", "nobody"], 2, "there is no use case 'nobody'"),
         (["train", "tiny", "--trees", "0"], 2, "--trees is 0"),
-        (["train", "tiny", "--output", "model.txt"], 2, "does not end in .onnx"),
+        (["train", "tiny", "--output", "model.txt"], 2, "next: --output model.onnx"),
+        (["train", "tiny", "--output", "models"], 2, "next: --output models/tiny.onnx"),
+        (["train", "tiny", "--output", "models/tiny/data.py/a.onnx"], 2, "a file, not a folder"),
+        (["inspect", "models"], 2, "'models' is a folder"),
+        (["inspect", "models/tiny/pipeline.toml"], 1, "not a readable ONNX model"),
         (["inspect", "missing.onnx"], 2, "is no file"),
         (["inspect", "tiny/77"], 1, "no version 77"),
         (["verify", "Makefile!"], 2, "is no file"),
