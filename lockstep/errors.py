@@ -9,6 +9,7 @@
     │   ├── ModelRefused      bytes, digest, operators, golden vectors or approval do not fit
     │   ├── PublishRefused    publishing would contradict what is already published
     │   ├── OffsetsLost       the log no longer continues where the warehouse stopped
+    │   ├── SparkFailed       a Spark job failed of what stays: a file, a type, a setting, code
     │   ├── ServiceFailed     a service of the local stack cannot be started or stopped
     │   └── Fenced            another worker or attempt has taken over; this one must stop
     └── Transient             trying again later helps, nothing needs to change
@@ -32,6 +33,7 @@ __all__ = [
     "OffsetsLost",
     "PublishRefused",
     "ServiceFailed",
+    "SparkFailed",
     "Terminal",
     "Transient",
     "Unreachable",
@@ -93,6 +95,10 @@ class PublishRefused(Terminal):
 
 class OffsetsLost(Terminal):
     """The log no longer continues where the warehouse stopped."""
+
+
+class SparkFailed(Terminal):
+    """A Spark job failed of what stays: a file, a type, a setting, code."""
 
 
 class ServiceFailed(Terminal):

@@ -20,7 +20,7 @@ from lockstep.batch.plan import Pin, Plan
 from lockstep.compiled_model import open_model
 from lockstep.contracts import Contract, Validator, encoded_columns
 from lockstep.errors import ContractError, UsageError
-from lockstep.lake import input_fingerprint, read_partition, stored_rows
+from lockstep.lake import input_fingerprint, read_partition, state_files, stored_rows
 from lockstep.pipeline import Gates, Pipeline
 from lockstep.registry.mlflow import fetch_model
 from lockstep.settings import Settings
@@ -66,7 +66,9 @@ def check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Plan:
                 f" of {contract.name}",
                 next=f"correct models/{pin.use_case}/pipeline.toml",
             )
-    found = input_fingerprint(settings.lake, contract.source, pin.day, model.windows)  # 1
+    # 1. What windows see is only read by Spark: its footers are judged here, before any job.
+    state_files(settings.lake, model.windows, [pin.day])
+    found = input_fingerprint(settings.lake, contract.source, pin.day, model.windows)
     identity = publish_id(pin.use_case, pin.day, pin.digest, found)
     with connect(settings, "scorer", pin.use_case) as connection:
         seen = current(connection, pin.day)

@@ -7,17 +7,15 @@ in place. Names that begin with `.` or `_` are not data (Spark does not read the
 from __future__ import annotations
 
 import hashlib
-import re
 from datetime import date
 
 from pyarrow import fs
 
 from lockstep.errors import LakeError, UsageError
+from lockstep.names import lake_name_fault
 
 __all__ = ["batch_path", "days", "fingerprint", "open_lake", "partition_files"]
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""Plain names sort the same in Python, in Spark and in a URI."""
 _CHUNK = 1 << 20
 
 
@@ -38,11 +36,8 @@ def open_lake(lake: str) -> tuple[fs.FileSystem, str]:
 def batch_path(source: str, day: date, batch: str) -> str:
     """The folder of one batch below the lake's root. Raises UsageError for an unusable name."""
     for what, name in (("source", source), ("batch", batch)):
-        if not _NAME.fullmatch(name):
-            raise UsageError(
-                f"{what} {name!r} is no name for a folder of the lake",
-                next="use letters, digits, dots, dashes and underscores",
-            )
+        if said := lake_name_fault(name):
+            raise UsageError(f"{what} {name!r} {said}", next="choose another name")
     return f"{source}/date={day.isoformat()}/batch={batch}"
 
 
@@ -67,8 +62,8 @@ def partition_files(lake: str, source: str, day: date) -> list[str]:
             continue
         if not (
             batch.startswith("batch=")
-            and _NAME.fullmatch(batch.removeprefix("batch="))
-            and _NAME.fullmatch(name)
+            and not lake_name_fault(batch.removeprefix("batch="))
+            and not lake_name_fault(name)
             and name.endswith(".parquet")
         ):
             raise LakeError(
@@ -88,17 +83,34 @@ def partition_files(lake: str, source: str, day: date) -> list[str]:
 
 
 def days(lake: str, source: str) -> list[date]:
-    """The days that `source` has a folder for, ascending; empty when it has none."""
+    """The days that `source` has a folder for, ascending; empty when it has none.
+
+    Raises LakeError for a folder that is meant as a day and is none: nobody would read it.
+    """
+    known, odd = _folders(lake, source)
+    if odd:
+        raise LakeError(
+            f"{source}/{odd[0]} is no day, and its events would be left out (in {lake})",
+            left="nothing: no prediction was written",
+            next="name the folder date=YYYY-MM-DD, the UTC day of its events, or move it away",
+        )
+    return known
+
+
+def _folders(lake: str, source: str) -> tuple[list[date], list[str]]:
+    """The days of `source`, and the names of folders that are meant as one and are none."""
     system, root = open_lake(lake)
     selector = fs.FileSelector(f"{root}/{source}", allow_not_found=True)
-    found = []
+    known, odd = [], []
     for info in system.get_file_info(selector):
-        if info.type == fs.FileType.Directory and info.base_name.startswith("date="):
-            try:
-                found.append(date.fromisoformat(info.base_name.removeprefix("date=")))
-            except ValueError:
-                continue
-    return sorted(found)
+        name = info.base_name
+        if info.type == fs.FileType.Directory and name.lower().startswith("date="):
+            day = _day(name)
+            if day is None:
+                odd.append(name)
+            else:
+                known.append(day)
+    return sorted(known), sorted(odd)
 
 
 def fingerprint(lake: str, source: str, day: date) -> str:
@@ -124,10 +136,16 @@ def fingerprint(lake: str, source: str, day: date) -> str:
     return whole.hexdigest()
 
 
+def _day(folder: str) -> date | None:
+    try:
+        day = date.fromisoformat(folder.removeprefix("date="))
+    except ValueError:
+        return None
+    # Python reads 20130105 as well.
+    return day if folder == f"date={day.isoformat()}" else None
+
+
 def _extent(lake: str, source: str) -> str:
-    known = days(lake, source)
-    return (
-        f"{source} has {len(known)} days, {known[0]} to {known[-1]}"
-        if known
-        else f"{source} has no days"
-    )
+    known, odd = _folders(lake, source)
+    extent = f"{len(known)} days, {known[0]} to {known[-1]}" if known else "no days"
+    return f"{source} has {extent}" + (f"; also {odd[0]}, which is no day" if odd else "")

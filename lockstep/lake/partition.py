@@ -18,20 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from lockstep.contracts import Contract, columns_from_arrow, require_text
-from lockstep.errors import ContractError, LakeError
+from lockstep.contracts import Contract, require_text
+from lockstep.errors import LakeError
+from lockstep.lake.footers import LANDED, open_parquet, reading
 from lockstep.lake.layout import batch_path, open_lake, partition_files
 
 __all__ = ["LANDED", "distinct", "read_partition", "stored_rows", "write_partition"]
 
-LANDED = pa.schema(
-    [
-        pa.field("_available_at", pa.timestamp("us", tz="UTC")),
-        pa.field("_kafka_partition", pa.int32()),
-        pa.field("_kafka_offset", pa.int64()),
-    ]
-)
-"""When the event became readable, and where it lies on Kafka. Absent or null: it never did."""
 _PLACE = [LANDED.field("_kafka_partition"), LANDED.field("_kafka_offset")]
 _FILE = "part-00000.parquet"
 
@@ -148,33 +141,19 @@ def _schema(contract: Contract, columns: Sequence[str] | None) -> pa.Schema:
 def _read(
     system: fs.FileSystem, root: str, path: str, contract: Contract, schema: pa.Schema
 ) -> pa.Table:
-    try:
-        file = pq.ParquetFile(f"{root}/{path}", filesystem=system)
-        # An empty table of the file's own types: types are judged in one place, the contract's.
-        columns_from_arrow(contract, file.schema_arrow.empty_table())
+    with reading(system, path, contract):
+        file = open_parquet(system, root, path, contract)
         present = [name for name in schema.names if name in file.schema_arrow.names]
         table = file.read(columns=present)
-        for field in contract.fields:
-            if field.kind == "string" and field.name in present:
-                require_text(field.name, table.column(field.name))
         arrays = [
             pa.nulls(table.num_rows, schema.field(name).type)
             if name not in present
             else table.column(name).cast(schema.field(name).type)
             for name in schema.names
         ]
-    except FileNotFoundError:
-        raise LakeError(
-            f"{path} vanished while it was read: a batch is being replaced",
-            left="nothing: no prediction was written",
-            next="run again once the batch has been loaded",
-        ) from None
-    except (ContractError, pa.ArrowException) as error:
-        raise LakeError(
-            f"{path} cannot be read as {contract.name}: {error}",
-            left="nothing: no prediction was written",
-            next=f"load the batch again with the types of the contract {contract.name}",
-        ) from None
+        for name, column in zip(schema.names, arrays, strict=True):
+            if pa.types.is_string(column.type):
+                require_text(name, column)
     return pa.Table.from_arrays(arrays, schema=schema)
 
 

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from lockstep.contracts import Contract, columns_from_arrow
-from lockstep.errors import ContractError, LakeError
+from lockstep.contracts import Contract
+from lockstep.errors import LakeError
 from lockstep.features.windows import WindowSet
+from lockstep.lake.footers import open_parquet, reading
 from lockstep.lake.layout import fingerprint, open_lake, partition_files
 
 __all__ = ["input_fingerprint", "require_columns", "state_days", "state_files"]
@@ -48,19 +46,12 @@ def state_files(lake: str, windows: WindowSet, days: Sequence[date]) -> dict[str
 
 
 def require_columns(lake: str, contract: Contract, paths: Sequence[str]) -> None:
-    """Look at the files' footers. Spark would read a column that is missing as nulls."""
+    """Look at the files' footers, before Spark does. Raises LakeError, see `footers`."""
     system, root = open_lake(lake)
 
     def look(path: str) -> None:
-        try:
-            schema = pq.read_schema(f"{root}/{path}", filesystem=system)
-            columns_from_arrow(contract, schema.empty_table())
-        except (ContractError, pa.ArrowException) as error:
-            raise LakeError(
-                f"{path} cannot be read as {contract.name}: {error}",
-                left="nothing: no prediction was written",
-                next=f"load the batch again with the types of the contract {contract.name}",
-            ) from None
+        with reading(system, path, contract):
+            open_parquet(system, root, path, contract)
 
     with ThreadPoolExecutor(_READERS) as pool:
         for _ in pool.map(look, paths):

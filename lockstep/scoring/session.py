@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lockstep.errors import Transient, UsageError, marked_in
+from lockstep.errors import SparkFailed, Transient, UsageError, marked_in
+from lockstep.scoring.spark_trouble import spark_said, spark_trouble
+from lockstep.trouble import Trouble
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["LOCAL_ENVIRONMENT", "LOCAL_SPARK", "spark_session"]
+__all__ = ["LOCAL_ENVIRONMENT", "LOCAL_SPARK", "spark_session", "told_by_spark"]
 
 LOCAL_SPARK = {
     "spark.ui.enabled": "false",
@@ -38,20 +40,18 @@ LOCAL_ENVIRONMENT = {"SPARK_LOCAL_IP": "127.0.0.1"}
 def spark_session(name: str, master: str | None, *, left: str, next: str) -> Iterator[SparkSession]:
     """A session on `master` (None: where spark-submit said), stopped at the end.
 
-    Raises Transient for what fails in Spark itself, with `left` and `next`, the error that a job
-    itself tells of (`lockstep.errors.marked`), and UsageError where Spark cannot start at all.
+    Raises what `told_by_spark` does, and UsageError where Spark cannot start at all.
     """
     # The workers' Python must be this one where nothing else was said: it has the same wheel.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
-        from py4j.protocol import Py4JError  # type: ignore[import-untyped]
-        from pyspark.errors import PySparkException
+        import pyspark  # noqa: F401  whether it is there
     except ImportError as error:
         raise UsageError(f"this needs pyspark: {error}", next="uv sync --extra batch") from None
 
     from lockstep.scoring.spark import BATCH_ROWS
 
-    try:
+    with told_by_spark(left=left, next=next):
         spark = _start(name, master)
         try:
             spark.conf.set("spark.sql.session.timeZone", "UTC")
@@ -59,18 +59,25 @@ def spark_session(name: str, master: str | None, *, left: str, next: str) -> Ite
             yield spark
         finally:
             spark.stop()
+
+
+@contextmanager
+def told_by_spark(*, left: str, next: str) -> Iterator[None]:
+    """Turn what Spark raises into our errors, with `left` and `next`.
+
+    The error that a job itself tells of (`lockstep.errors.marked`), else Transient for what passes
+    and SparkFailed for what stays, each with the innermost cause.
+    """
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped]
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
     except (PySparkException, Py4JError, OSError) as error:
         if told := marked_in(str(error)):
             raise told from None
-        text = _first_line(str(error))
-        raise Transient(
-            f"Spark failed: {text or type(error).__name__}", left=left, next=next
-        ) from error
-
-
-def _first_line(text: str) -> str:
-    """The first line that says anything."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
+        kind = Transient if spark_trouble(error) is Trouble.PASSING else SparkFailed
+        raise kind(f"Spark failed: {spark_said(error)}", left=left, next=next) from error
 
 
 def _start(name: str, master: str | None) -> SparkSession:
