@@ -58,6 +58,7 @@ class BatchHouse:
         folder.mkdir(parents=True)
         shutil.copy(REPOSITORY / "models/flight_delay/pipeline.toml", folder)
         self.edit_pipeline('use_case = "flight_delay"', f'use_case = "{self.use_case}"')
+        self.edit_pipeline('"flight_delay.', f'"{self.use_case}.')
 
     @property
     def pipeline(self) -> Pipeline:

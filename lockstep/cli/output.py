@@ -19,7 +19,9 @@ from typing import Any
 
 import click
 
-__all__ = ["as_json_text", "emit", "json_option", "visible"]
+from lockstep.errors import LockstepError
+
+__all__ = ["as_json_text", "emit", "json_option", "tell_refused", "visible"]
 
 json_option: Callable[..., Any] = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document instead of text."
@@ -62,6 +64,14 @@ def visible(text: str) -> str:
     """Text in which nothing steers a terminal: control characters, and those that turn the
     direction of writing, are shown as Python writes them. Lines stay lines."""
     return re.sub(r"[^\n\x20-\x7e]", _escaped, text)
+
+
+def tell_refused(refused: Mapping[str, LockstepError]) -> dict[str, str]:
+    """Tell of use cases that are left out, on stderr; the same for --json."""
+    for name, error in refused.items():
+        text = visible(f"the use case {name} is left out: {error}")
+        click.secho(text, fg="red", err=True)
+    return {name: str(error) for name, error in refused.items()}
 
 
 def _named(number: float | Decimal) -> str:

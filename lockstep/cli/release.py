@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from dataclasses import asdict
 
 import click
 
-from lockstep.cli.output import emit, json_option
-from lockstep.errors import UsageError
+from lockstep.cli.output import emit, json_option, tell_refused
+from lockstep.errors import LockstepError, Terminal, UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 
@@ -19,17 +20,31 @@ __all__ = ["approve", "migrate"]
 @click.argument("use_cases", metavar="[USE_CASE]...", nargs=-1)
 @json_option
 def migrate(use_cases: tuple[str, ...], as_json: bool) -> None:
-    """Bring the warehouse's schema of each USE_CASE (default: all of them) up to date."""
+    """Bring the warehouse's schema of each USE_CASE (default: all of them) up to date.
+
+    Of all of them, one that is refused takes no other along; the exit code is 1 then.
+    """
     from lockstep.warehouse.migrate import upgrade
 
-    names = [Pipeline.load(name).use_case for name in use_cases] or Pipeline.use_cases()
+    refused: dict[str, LockstepError] = {}
+    names = [Pipeline.load(name).use_case for name in use_cases]
     if not names:
+        good, wrong = Pipeline.load_all()
+        names, refused = list(good), {**wrong}
+    if not names and not refused:
         raise UsageError(
             "there is no use case here (looked for models/*/pipeline.toml)",
             next="run this from the repository's root",
         )
     settings = Settings.load()
-    done = [upgrade(settings, name) for name in names]
+    done = []
+    for name in names:
+        try:
+            done.append(upgrade(settings, name))
+        except Terminal as error:
+            if use_cases:
+                raise
+            refused[name] = error  # The others go on.
     lines = [
         f"{m.use_case}: "
         + (f"{m.before or 'created'} -> {m.after}" if m.changed else f"up to date ({m.after})")
@@ -39,9 +54,12 @@ def migrate(use_cases: tuple[str, ...], as_json: bool) -> None:
         "migrated": [
             {"use_case": m.use_case, "before": m.before, "after": m.after, "changed": m.changed}
             for m in done
-        ]
+        ],
+        "left_out": tell_refused(refused),
     }
     emit(document, "\n".join(lines), as_json)
+    if refused:
+        sys.exit(1)
 
 
 @click.command()

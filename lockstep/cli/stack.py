@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lockstep.cli.output import emit, json_option
+from lockstep.cli.output import emit, json_option, tell_refused
 from lockstep.errors import UsageError
 from lockstep.local import stack as local
 from lockstep.local.process import let_children_hear
@@ -40,15 +40,20 @@ _STYLES = {"running": "green", "unhealthy": "red", "stopped": "yellow"}
 )
 @json_option
 def up(services: tuple[str, ...], ports: tuple[str, ...], as_json: bool) -> None:
-    """Start the local stack: Postgres, Kafka, MLflow, Airflow. What runs already stays."""
+    """Start the local stack: Postgres, Kafka, MLflow, Airflow. What runs already stays.
+
+    A use case whose pipeline.toml is wrong is left out, and told.
+    """
     settings = Settings.load()
     let_children_hear()
     began = time.monotonic()
+    refused: local.Refused = {}
     started = local.up(
         settings,
         services or local.SERVICES,
         ports=dict(map(_port, ports)),
         progress=_progress(),
+        refused=refused,
     )
     seconds = time.monotonic() - began
     stack = local.Stack(settings)
@@ -71,6 +76,7 @@ def up(services: tuple[str, ...], ports: tuple[str, ...], as_json: bool) -> None
         "kafka": stack.kafka.bootstrap,
         "postgres": f"127.0.0.1:{stack.postgres.port}",
         "environment": str(settings.home / "stack.env"),
+        "left_out": tell_refused(refused),
     }
     emit(data, text, as_json)
 
@@ -96,7 +102,10 @@ def down(purge: bool, yes: bool, as_json: bool) -> None:
 @click.command()
 @json_option
 def status(as_json: bool) -> None:
-    """What each service of the local stack is doing. Exit code 1 unless all of them serve."""
+    """What each service of the local stack is doing, and which use cases are left out.
+
+    Exit code 1 unless all services serve.
+    """
     settings = Settings.load()
     rows = local.status(settings)
     lines = [
@@ -109,7 +118,12 @@ def status(as_json: bool) -> None:
     healthy = all(row.state == "running" for row in rows)
     if not healthy:
         lines.append(f"logs: {settings.home / 'logs'}\nnext: lockstep up")
-    data = {"healthy": healthy, "services": [asdict(row) for row in rows]}
+    _, refused = local.Stack(settings).use_cases()
+    data = {
+        "healthy": healthy,
+        "services": [asdict(row) for row in rows],
+        "left_out": tell_refused(refused),
+    }
     emit(data, "\n".join(line.rstrip() for line in lines), as_json)
     if not healthy:
         sys.exit(1)

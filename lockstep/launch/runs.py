@@ -12,14 +12,36 @@ from airflow.sdk import DAG
 from lockstep.errors import UsageError
 from lockstep.pipeline import Pipeline
 
-__all__ = ["dags_of", "day_of"]
+__all__ = ["dags_of", "day_of", "faults_of"]
 
 
 def dags_of(root: Path, made: Callable[[Pipeline, Path], DAG]) -> dict[str, DAG]:
-    """DAGs by id, one for each models/*/pipeline.toml below the repository's root."""
-    models = root / "models"
-    dags = [made(Pipeline.load(name, models), root) for name in Pipeline.use_cases(models)]
-    return {dag.dag_id: dag for dag in dags}
+    """DAGs by id, one for each good models/*/pipeline.toml below the repository's root.
+
+    A use case that is refused, or whose DAG cannot be made, takes no other along:
+    `lockstep.launch.refused` tells of it.
+    """
+    return _each(root, made)[0]
+
+
+def faults_of(root: Path, *makers: Callable[[Pipeline, Path], DAG]) -> list[str]:
+    """What is wrong with use cases: each refused pipeline.toml, each DAG that cannot be made."""
+    found = [_each(root, made)[1] for made in makers]
+    return list(dict.fromkeys(fault for faults in found for fault in faults))
+
+
+def _each(root: Path, made: Callable[[Pipeline, Path], DAG]) -> tuple[dict[str, DAG], list[str]]:
+    good, refused = Pipeline.load_all(root / "models")
+    dags, faults = {}, [str(error) for error in refused.values()]
+    for name, pipeline in good.items():
+        try:
+            dag = made(pipeline, root)
+            dag.validate()  # type: ignore[no-untyped-call]  # as Airflow will
+        except Exception as error:  # whatever it is, it is this use case's alone
+            faults.append(f"no DAG could be made of models/{name}/pipeline.toml: {error}")
+        else:
+            dags[dag.dag_id] = dag
+    return dags, faults
 
 
 def day_of(context: Mapping[str, Any], dag_id: str) -> date:

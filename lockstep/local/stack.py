@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from lockstep.errors import LockstepError, ServiceFailed, UsageError
+from lockstep.errors import LockstepError, ServiceFailed, Terminal, UsageError
 from lockstep.local.airflow import PARTS, Airflow
 from lockstep.local.home import Home, Progress, silent, write_atomically
 from lockstep.local.kafka import Kafka
@@ -38,7 +38,17 @@ from lockstep.local.service import (
 from lockstep.pipeline import Pipeline
 from lockstep.settings import STACK_ENV, Settings
 
-__all__ = ["PORTS", "SERVICES", "ServiceStatus", "Stack", "down", "purge", "status", "up"]
+__all__ = [
+    "PORTS",
+    "SERVICES",
+    "Refused",
+    "ServiceStatus",
+    "Stack",
+    "down",
+    "purge",
+    "status",
+    "up",
+]
 
 SERVICES = ("postgres", "kafka", "mlflow", "airflow")
 PORTS = ("postgres", "kafka", "kafka-controller", "mlflow", "airflow")
@@ -46,6 +56,10 @@ ROLES = ("owner", "scorer", "releaser", "analyst")
 _SPACE_MB = 500
 _OWN = ("postgres", "kafka", "mlflow", "airflow", "java", "cache", "logs", "run")
 """Folders that `purge` deletes. Lake and models are the user's, not the stack's."""
+
+
+Refused = dict[str, LockstepError]
+"""Use case -> why it is left out."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +126,10 @@ class Stack:
             **urls,
         }
 
+    def use_cases(self) -> tuple[dict[str, Pipeline], dict[str, UsageError]]:
+        """The repository's: good ones, and those that are refused, each with its reason."""
+        return Pipeline.load_all(self.repository / "models")
+
     def local_settings(self) -> Settings:
         """The settings with this stack's addresses, whatever the environment says."""
         return self.settings.model_copy(
@@ -131,12 +149,14 @@ def up(
     repository: Path | None = None,
     ports: Mapping[str, int] | None = None,
     progress: Progress = silent,
+    refused: Refused | None = None,
 ) -> bool:
     """Start what does not run yet. True when anything had to be started.
 
     Writes <home>/stack.env, migrates the schema of each use case of `repository` and creates its
-    topics. Raises a LockstepError that names the service and shows the end of its log; what
-    serves already keeps running, and running it again continues.
+    topics. A use case that is refused takes no other along; it is put into `refused`, by name.
+    Raises a LockstepError that names the service and shows the end of its log; what serves
+    already keeps running, and running it again continues.
     """
     wanted = set(services)
     if unknown := wanted - set(SERVICES):
@@ -153,7 +173,7 @@ def up(
                 _configure_port(stack, name, port)
             env = "".join(f"{name}={text}\n" for name, text in stack.addresses().items())
             write_atomically(stack.home.root / STACK_ENV, env, mode=0o600)
-            return _start(stack, wanted, progress)
+            return _start(stack, wanted, progress, {} if refused is None else refused)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -240,7 +260,7 @@ def _configure_port(stack: Stack, name: str, port: int) -> None:
     stack.home.set_port(name, port)
 
 
-def _start(stack: Stack, wanted: set[str], progress: Progress) -> bool:
+def _start(stack: Stack, wanted: set[str], progress: Progress, refused: Refused) -> bool:
     needs_postgres = bool(wanted & {"postgres", "mlflow", "airflow"})
     cancel(False)
     with ThreadPoolExecutor(max_workers=5) as pool:
@@ -265,9 +285,9 @@ def _start(stack: Stack, wanted: set[str], progress: Progress) -> bool:
             postgres = begin(lambda: stack.postgres.start(progress)) if needs_postgres else None
             if "kafka" in wanted:
                 topics = begin(lambda: stack.kafka.start(progress))
-                begin(lambda: _topics(stack, progress), topics)
+                begin(lambda: _topics(stack, progress, refused), topics)
             if postgres is not None:
-                begin(lambda: _migrations(stack, progress), postgres)
+                begin(lambda: _migrations(stack, progress, refused), postgres)
                 if "mlflow" in wanted:
                     begin(lambda: stack.mlflow.start(progress), postgres)
                 if "airflow" in wanted:
@@ -282,23 +302,36 @@ def _start(stack: Stack, wanted: set[str], progress: Progress) -> bool:
     return any(part.result() for part in parts)
 
 
-def _topics(stack: Stack, progress: Progress) -> bool:
-    new: list[str] = []
-    models = stack.repository / "models"
-    for use_case in Pipeline.use_cases(models):
-        new += stack.kafka.create_topics(Pipeline.load(use_case, models))
-    if new:
-        progress("kafka", f"created the topics {', '.join(new)}")
-    return False
+def _topics(stack: Stack, progress: Progress, refused: Refused) -> bool:
+    def create(pipeline: Pipeline) -> None:
+        if new := stack.kafka.create_topics(pipeline):
+            progress("kafka", f"created the topics {', '.join(new)}")
+
+    return _each(stack, create, refused)
 
 
-def _migrations(stack: Stack, progress: Progress) -> bool:
+def _migrations(stack: Stack, progress: Progress, refused: Refused) -> bool:
     # Alembic is only needed here.
     from lockstep.warehouse.migrate import upgrade
 
     settings = stack.local_settings()
-    for use_case in Pipeline.use_cases(stack.repository / "models"):
-        done = upgrade(settings, use_case, stack.repository / "schemas" / "warehouse")
+
+    def migrate(pipeline: Pipeline) -> None:
+        name = pipeline.use_case
+        done = upgrade(settings, name, stack.repository / "schemas" / "warehouse")
         if done.changed:
-            progress("postgres", f"schema {use_case} is now at revision {done.after}")
+            progress("postgres", f"schema {name} is now at revision {done.after}")
+
+    return _each(stack, migrate, refused)
+
+
+def _each(stack: Stack, work: Callable[[Pipeline], None], refused: Refused) -> bool:
+    """Do it for each good use case. What is wrong with one for good takes no other along."""
+    good, wrong = stack.use_cases()
+    refused.update(wrong)
+    for name, pipeline in good.items():
+        try:
+            work(pipeline)
+        except Terminal as error:
+            refused[name] = error
     return False

@@ -17,6 +17,7 @@ from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from lockstep.errors import Transient, Unreachable, UsageError
+from lockstep.names import use_case_fault
 from lockstep.trouble import Trouble
 from lockstep.warehouse.trouble import postgres_trouble
 
@@ -57,18 +58,13 @@ _SESSION = {
 # and runs just after it would follow the new publish_id into partitions it does not know, and
 # find the day empty. In a repeatable read transaction the snapshot comes first.
 _ISOLATION = {"analyst": "repeatable\\ read"}
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _NOT_YET = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
 
 
 def group(use_case: str, role: str) -> str:
     """The group role that `role` takes in `use_case`. Raises UsageError for an unusable name."""
-    if not _NAME.fullmatch(use_case):
-        raise UsageError(
-            f"{use_case!r} cannot name a warehouse schema: lower-case letters, digits and _, "
-            "beginning with a letter, at most 40",
-            next="rename the use case",
-        )
+    if said := use_case_fault(use_case):
+        raise UsageError(f"{use_case!r} {said}", next="rename the use case")
     if role not in ROLES:
         raise UsageError(f"there is no warehouse role {role!r} (known: {', '.join(ROLES)})")
     return f"{use_case}_{role}"

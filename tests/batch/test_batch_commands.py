@@ -134,7 +134,7 @@ def test_nothing_is_scored_before_a_model_is_approved(batch_house: BatchHouse) -
     (folder / "pipeline.toml").write_text(
         (batch_house.root / "models" / batch_house.use_case / "pipeline.toml")
         .read_text()
-        .replace(f'use_case = "{batch_house.use_case}"', f'use_case = "{name}"')
+        .replace(batch_house.use_case, name)
     )
     done = lockstep(batch_house, "score", name, "--partition", str(batch_house.day))
     assert done.returncode == 1

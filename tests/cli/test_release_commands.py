@@ -79,7 +79,8 @@ def version(lockstep: Type, stack_settings: Settings) -> int:
 def test_migrate_again(lockstep, version):
     done = lockstep("migrate", USE_CASE, "--json")
     assert json.loads(done.stdout) == {
-        "migrated": [{"use_case": USE_CASE, "before": "0002", "after": "0002", "changed": False}]
+        "migrated": [{"use_case": USE_CASE, "before": "0002", "after": "0002", "changed": False}],
+        "left_out": {},
     }
     assert lockstep("migrate").stdout == f"{USE_CASE}: up to date (0002)\n"
 

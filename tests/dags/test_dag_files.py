@@ -10,14 +10,16 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException
 from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from lockstep import errors
 from lockstep.batch.steps import STEPS
-from lockstep.launch import batch_dag, batch_dags
+from lockstep.launch import batch_dag, batch_dags, tell_of_refused
 from lockstep.launch.failing import told_to_airflow
+from lockstep.launch.runs import dags_of, faults_of
 from lockstep.pipeline import Pipeline
 from tests.small_model import REPOSITORY
 
@@ -64,13 +66,55 @@ def test_each_use_case_has_a_dag_of_its_own(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "models" / name / "pipeline.toml").write_text(
-            original.replace('use_case = "flight_delay"', f'use_case = "{name}"')
+            original.replace('"flight_delay', f'"{name}')
         )
     (tmp_path / "models" / "not_deployed").mkdir()
     (tmp_path / "dags").mkdir()
     shutil.copy(REPOSITORY / "dags/lockstep_batch.py", tmp_path / "dags")
     assert parse(tmp_path / "dags/lockstep_batch.py")["dags"] == ["one_batch", "two_batch"]
     assert sorted(batch_dags(tmp_path)) == ["one_batch", "two_batch"]
+
+
+@pytest.mark.parametrize("file", ["lockstep_batch.py", "lockstep_land.py", "lockstep_audit.py"])
+def test_a_broken_use_case_takes_no_dag_along(tmp_path: Path, file: str) -> None:
+    shutil.copytree(REPOSITORY / "dags", tmp_path / "dags")
+    for name in ("flight_delay", "blood_glucose"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        shutil.copy(REPOSITORY / f"models/{name}/pipeline.toml", tmp_path / "models" / name)
+    whole = parse(tmp_path / "dags" / file)["dags"]
+    assert len(whole) == 2
+    (tmp_path / "models/broken").mkdir()
+    (tmp_path / "models/broken/pipeline.toml").write_text("use_case =")
+    assert parse(tmp_path / "dags" / file)["dags"] == whole
+
+
+def test_use_cases_without_dags_are_told_by_a_file_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(errors.UsageError, match="has no folder with a pipeline"):
+        tell_of_refused(tmp_path)
+    for name in ("flight_delay", "copied"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        shutil.copy(REPOSITORY / "models/flight_delay/pipeline.toml", tmp_path / "models" / name)
+    with pytest.raises(errors.UsageError) as told:
+        tell_of_refused(tmp_path)
+    assert "copied/pipeline.toml: use_case is 'flight_delay'" in str(told.value)
+    assert str(told.value).count("pipeline.toml: ") == 1, "each is told once"
+    shutil.rmtree(tmp_path / "models/copied")
+    tell_of_refused(tmp_path)
+
+
+def test_a_dag_that_cannot_be_made_takes_no_other_along(tmp_path: Path) -> None:
+    for name in ("flight_delay", "blood_glucose"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        shutil.copy(REPOSITORY / f"models/{name}/pipeline.toml", tmp_path / "models" / name)
+
+    def made(pipeline: Pipeline, root: Path) -> DAG:
+        if pipeline.use_case == "blood_glucose":
+            raise ValueError("as Airflow does")
+        return batch_dag(pipeline, root)
+
+    assert list(dags_of(tmp_path, made)) == ["flight_delay_batch"]
+    (fault,) = faults_of(tmp_path, made)
+    assert "models/blood_glucose/pipeline.toml: as Airflow does" in fault
 
 
 def test_the_tasks_are_the_steps_in_their_order() -> None:

@@ -212,6 +212,47 @@ def test_a_day_that_cannot_be_scored_fails_at_once_and_says_why(
     assert house.seen() == []
 
 
+def test_a_refused_use_case_is_an_import_error_and_the_others_go_on(
+    orchestrator: Orchestrator,
+) -> None:
+    """A copied folder with the old name, and one with a wrong key."""
+    models = orchestrator.house.root / "models"
+    text = (models / orchestrator.house.use_case / "pipeline.toml").read_text()
+    errors: list[dict[str, Any]] = []
+
+    def import_errors() -> list[dict[str, Any]]:
+        errors[:] = orchestrator.call("GET", "/api/v2/importErrors")["import_errors"]
+        return errors
+
+    def dag() -> dict[str, Any]:
+        return dict(orchestrator.call("GET", f"/api/v2/dags/{orchestrator.dag}"))
+
+    assert import_errors() == []
+    for name, content in {
+        "copied": text,
+        "broken": text.replace("max_batch", "max_bacth").replace(
+            f'use_case = "{orchestrator.house.use_case}"', 'use_case = "broken"'
+        ),
+    }.items():
+        (models / name).mkdir()
+        (models / name / "pipeline.toml").write_text(content)
+    try:
+        until(import_errors, "Airflow shows an import error")
+        (error,) = errors
+        assert error["filename"].endswith("lockstep_refused.py")
+        assert "copied/pipeline.toml: use_case is" in error["stack_trace"]
+        assert "broken/pipeline.toml: unknown key stream.max_bacth" in error["stack_trace"]
+        seen = error["timestamp"]
+        until(lambda: dag()["last_parsed_time"] > seen, "the good DAG was read after that")
+        assert (dag()["is_stale"], dag()["has_import_errors"]) == (False, False)
+        known = orchestrator.call("GET", "/api/v2/dags?limit=100")["dags"]
+        assert not [d for d in known if d["dag_id"].startswith(("copied", "broken"))]
+    finally:
+        for name in ("copied", "broken"):
+            shutil.rmtree(models / name)
+    until(lambda: not import_errors(), "the import error is gone with its reason")
+
+
 def test_what_misses_a_gate_or_changes_underway_is_not_tried_again(
     orchestrator: Orchestrator,
 ) -> None:

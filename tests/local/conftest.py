@@ -30,6 +30,7 @@ class Command:
             **{name: text for name, text in os.environ.items() if not name.startswith(foreign)},
             "LOCKSTEP_HOME": str(root),
         }
+        self.cwd = REPOSITORY
         self.before: list[str] = []
         """What to put in front, to become somebody else."""
 
@@ -40,7 +41,7 @@ class Command:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=REPOSITORY,
+            cwd=self.cwd,
             env=self.environment,
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -16,7 +18,7 @@ import pytest
 from lockstep.local import unprivileged
 from lockstep.local.service import leftovers, running_pid, stragglers
 from lockstep.settings import STACK_ENV, Settings
-from tests.local.conftest import Command, until
+from tests.local.conftest import REPOSITORY, Command, until
 
 NOBODY = 65534
 
@@ -96,6 +98,26 @@ def test_ctrl_c_stops_waiting_and_down_cleans_up(lockstep: Command) -> None:
     assert first.returncode == 130, err
     lockstep.run("down")
     assert leftovers(lockstep.home) == []
+
+
+def test_a_refused_use_case_takes_no_other_along(lockstep: Command, tmp_path: Path) -> None:
+    for name in ("flight_delay", "copied"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        original = REPOSITORY / "models/flight_delay/pipeline.toml"
+        shutil.copy(original, tmp_path / "models" / name)
+    (tmp_path / "schemas").symlink_to(REPOSITORY / "schemas")
+    lockstep.cwd = tmp_path
+    up = lockstep.facts("up", "--only", "postgres")
+    told = "copied/pipeline.toml: use_case is 'flight_delay', but the folder is 'copied'"
+    assert told in up["left_out"]["copied"]
+    assert told in lockstep.run("up", "--only", "postgres").stderr
+    assert told in lockstep.facts("status", fails=1)["left_out"]["copied"]
+    with psycopg.connect(lockstep.home_url("lockstep_owner")) as connection:
+        schemas = connection.execute("select array(select nspname::text from pg_namespace)")
+        assert {"flight_delay"} == {"flight_delay", "copied"} & set(schemas.fetchall()[0][0])
+    migrated = json.loads(lockstep.run("migrate", "--json", fails=1).stdout)
+    assert [found["use_case"] for found in migrated["migrated"]] == ["flight_delay"]
+    assert told in migrated["left_out"]["copied"]
 
 
 def test_a_configured_port_in_use_is_named_and_another_can_be_chosen(lockstep: Command) -> None:

@@ -58,7 +58,7 @@ def test_use_case_that_was_not_migrated(house):
 
 @pytest.mark.parametrize("name", ["", "Flights", "x; drop schema x", "1st", "a" * 41, 'a"b'])
 def test_use_case_that_cannot_be_a_schema(house, name):
-    with pytest.raises(UsageError, match="cannot name a warehouse schema"):
+    with pytest.raises(UsageError, match="cannot name a use case"):
         connect(house.settings, "scorer", name)
 
 
@@ -96,7 +96,7 @@ def test_a_session_is_one_role_of_one_use_case(house, role):
 
 
 def test_options_of_the_address_are_kept(house):
-    url = house.settings.url("scorer") + "?options=-c%20work_mem%3D7MB&application_name=mine"
+    url = house.settings.url("scorer") + "&options=-c%20work_mem%3D7MB&application_name=mine"
     with connect(with_url(house.settings, url), "scorer", house.use_case) as conn:
         assert conn.execute("show work_mem").fetchone() == ("7MB",)
         assert conn.execute("show application_name").fetchone() == ("mine",)
