@@ -76,7 +76,8 @@ def _write(path: Path, file: dict[str, Any]) -> None:
         made = GOOD["count"] if kind is None else _made(kind)
         columns.insert(place, (name, made.slice(0, file["rows"])))
     table = pa.Table.from_arrays([c for _, c in columns], names=[n for n, _ in columns])
-    pq.write_table(table, path, compression=file["compression"], version=file["version"])
+    options = {name: file[name] for name in ("compression", "version")}
+    pq.write_table(table, path, allow_truncated_timestamps=True, **options)
     content, chance = bytearray(path.read_bytes()), random.Random(file["seed"])
     match file["damage"]:
         case "cut":
