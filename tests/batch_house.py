@@ -93,7 +93,6 @@ class BatchHouse:
                 self.use_case,
                 version,
                 connection,
-                approver="the tests",
                 reason="a batch needs a model",
             )
 

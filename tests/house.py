@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 import pyarrow as pa
 import pytest
+from psycopg.types.json import Jsonb
 
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate
@@ -44,10 +45,10 @@ class House:
         """Append an approval as the releaser; its sequence."""
         with connect(self.settings, "releaser", self.use_case) as conn:
             row = conn.execute(
-                "insert into approvals (sequence, model_version, digest, approver, reason)"
-                " select coalesce(max(sequence), 0) + 1, %s, %s, 'someone', 'a test'"
+                "insert into approvals (sequence, model_version, digest, reason, evidence)"
+                " select coalesce(max(sequence), 0) + 1, %s, %s, 'a test', %s"
                 " from approvals returning sequence",
-                (version, digest),
+                (version, digest, Jsonb(evidence(digest))),
             ).fetchone()
         return row[0]
 
@@ -84,6 +85,16 @@ class House:
 
     def published(self, conn: psycopg.Connection, **given: object) -> Published:
         return publish(conn, self.staged(conn, **given))
+
+
+def evidence(digest: str) -> dict[str, object]:
+    """What an approval of `digest` must carry."""
+    return {"certificate": {"digest": digest, "passed": True, "rows": 1, "says": "a test"}}
+
+
+def day_table(parent: str, day: date) -> str:
+    """The partition of predictions_batch or predictions_stream that holds a day."""
+    return f"{parent}_{day:%Y%m%d}"
 
 
 def scored(rows: int, score: float = 0.5, day: date = DAY, first: int = 0) -> pa.RecordBatch:

@@ -46,7 +46,7 @@ class Registry:
                 self.use_case,
                 version,
                 conn,
-                **{"approver": "someone", "reason": "a test", **given},
+                **{"reason": "a test", **given},
             )
 
     def serving(self, settings: Settings | None = None):

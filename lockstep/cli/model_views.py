@@ -78,7 +78,7 @@ def versions_text(document: Mapping[str, Any]) -> str:
     for approval in document["approvals"][:_APPROVALS]:
         lines.append(
             f"approval {approval['sequence']}: version {approval['model_version']}"
-            f" ({approval['digest'][:12]}) by {approval['approver']}: {approval['reason']}"
+            f" ({approval['digest'][:12]}) by {approval['who']}: {approval['reason']}"
         )
     if document["approvals_unknown"]:
         lines.append(f"approvals: unknown ({document['approvals_unknown']})")

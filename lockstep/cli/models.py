@@ -279,6 +279,6 @@ def _approvals(settings: Settings, use_case: str) -> tuple[list[dict[str, Any]],
 
     try:
         with closing(connect(settings, "scorer", use_case)) as connection:
-            return [asdict(found) for found in history(connection)], None
+            return [asdict(a) | {"who": a.who} for a in history(connection)], None
     except LockstepError as error:
         return [], error.message

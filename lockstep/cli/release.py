@@ -66,9 +66,12 @@ def migrate(use_cases: tuple[str, ...], as_json: bool) -> None:
 @click.argument("use_case")
 @click.argument("version", type=click.IntRange(min=1))
 @click.option("--reason", required=True, help="Why it may serve; kept for ever.")
-@click.option("--approver", help="Who approves (default: the user who is logged in).")
+@click.option(
+    "--name",
+    help="Your name, beside the database login that is recorded (default: this system's user).",
+)
 @json_option
-def approve(use_case: str, version: int, reason: str, approver: str | None, as_json: bool) -> None:
+def approve(use_case: str, version: int, reason: str, name: str | None, as_json: bool) -> None:
     """Let VERSION of USE_CASE serve, in batch and on the stream.
 
     Checks its bytes, its digest, its golden vectors and its certificate first. A rollback is an
@@ -81,7 +84,7 @@ def approve(use_case: str, version: int, reason: str, approver: str | None, as_j
     settings = Settings.load()
     with connect(settings, "releaser", use_case) as connection:
         release = approve_version(
-            settings, use_case, version, connection, approver=approver or _login(), reason=reason
+            settings, use_case, version, connection, reason=reason, given_name=name or _user()
         )
     approval, champion = release.approval, release.champion
     if champion.moved_by_hand:
@@ -94,7 +97,7 @@ def approve(use_case: str, version: int, reason: str, approver: str | None, as_j
         )
     serving = (
         f"version {approval.model_version} of {use_case}, digest {approval.digest[:12]}, by"
-        f" approval {approval.sequence} of {approval.approver}: {approval.reason}"
+        f" approval {approval.sequence} of {approval.who}: {approval.reason}"
     )
     lines = [
         f"serves now: {serving}"
@@ -114,10 +117,8 @@ def approve(use_case: str, version: int, reason: str, approver: str | None, as_j
     emit(document, "\n".join(lines), as_json)
 
 
-def _login() -> str:
+def _user() -> str | None:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
-        raise UsageError(
-            "who approves? This process has no login name", next="add --approver NAME"
-        ) from None
+        return None

@@ -18,7 +18,7 @@ from lockstep.compiled_model import open_model
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiled_model.opening import digest_of
 from lockstep.errors import ModelRefused, Transient, Unreachable
-from lockstep.registry.approvals import Approval, append, check_words, current
+from lockstep.registry.approvals import Approval, append, check_reason, current
 from lockstep.registry.approved import check_use_case
 from lockstep.registry.mlflow import (
     CERTIFICATE_FILE,
@@ -43,7 +43,7 @@ __all__ = ["Checked", "Mirrored", "Release", "approve_version", "check_version",
 
 @dataclass(frozen=True)
 class Checked:
-    """A version that may be approved."""
+    """A version that may be approved: all of `check_version` held."""
 
     version: ModelVersion
     model: CompiledModel
@@ -53,8 +53,13 @@ class Checked:
         """What an approval of it records."""
         training = self.model.manifest.training
         return {
-            "certificate": self.certificate.summary(),
-            "certified_rows": self.certificate.rows(),
+            # The warehouse reads this before it records an approval: see approvals_guard.
+            "certificate": {
+                "digest": self.certificate.digest,
+                "passed": True,
+                "rows": self.certificate.rows(),
+                "says": self.certificate.summary(),
+            },
             "trained": [training.trained_from, training.trained_until],
             "tested": [training.tested_from, training.tested_until],
             "metrics": training.metrics,
@@ -87,16 +92,16 @@ def approve_version(
     version: int,
     conn: psycopg.Connection[Any],
     *,
-    approver: str,
     reason: str,
+    given_name: str | None = None,
 ) -> Release:
-    """Approve a registered version. `conn` is the releaser's.
+    """Approve a registered version. `conn` is the releaser's; its login is the approver.
 
     Approving the digest that serves already appends nothing, but still mirrors the alias.
     Raises ModelRefused naming what does not fit, Fenced when another approval came first,
     Unreachable when registry or warehouse do not answer.
     """
-    check_words(approver, reason)
+    check_reason(reason)
     before = current(conn)  # 1
     checked = check_version(settings, use_case, version)  # 2 to 5
     digest = checked.model.digest
@@ -108,7 +113,7 @@ def approve_version(
             after=before,
             model_version=version,
             digest=digest,
-            approver=approver,
+            given_name=given_name,
             reason=reason,
             evidence=checked.evidence(),
         )

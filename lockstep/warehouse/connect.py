@@ -1,14 +1,14 @@
 """Connections to the warehouse: one role of one use case each, never more.
 
 A login is a member of group roles named USE_CASE_ROLE and inherits nothing from them; each
-connection takes exactly one of them at its start, with that use case's schema as its only
+connection takes exactly one of them at its start, with that use case's schema as its
 search path. So one login may serve several use cases, and a connection sees one.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,18 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from lockstep.errors import Transient, Unreachable, UsageError
+from lockstep.errors import (
+    Fenced,
+    LockstepError,
+    PublishRefused,
+    Transient,
+    Unreachable,
+    UsageError,
+)
 from lockstep.names import use_case_fault
 from lockstep.trouble import Trouble
 from lockstep.warehouse.trouble import postgres_trouble
+from lockstep.warehouse.waiting import holders
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -58,6 +66,8 @@ _SESSION = {
 # and runs just after it would follow the new publish_id into partitions it does not know, and
 # find the day empty. In a repeatable read transaction the snapshot comes first.
 _ISOLATION = {"analyst": "repeatable\\ read"}
+# What functions of the schema raise; detail and hint say what is left behind and what is next.
+_REFUSALS: dict[str, type[LockstepError]] = {"LS001": PublishRefused, "LS002": Fenced}
 _NOT_YET = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
 
 
@@ -82,7 +92,8 @@ def conninfo(settings: Settings, role: str, use_case: str) -> str:
     isolation = _ISOLATION.get(role, "read\\ committed")
     session = {
         "role": name,
-        "search_path": use_case,
+        # Nobody but the owner creates anything in the schema; temporary tables come last.
+        "search_path": f"{use_case},pg_temp",
         "default_transaction_isolation": isolation,
         **_SESSION,
     }
@@ -131,23 +142,38 @@ def engine(settings: Settings, role: str, use_case: str) -> sqlalchemy.Engine:
 
 
 @contextmanager
-def answering(connection: psycopg.Connection[Any], use_case: str | None = None) -> Iterator[None]:
-    """Turn what psycopg raises when the warehouse goes away into our errors.
+def answering(
+    connection: psycopg.Connection[Any],
+    use_case: str | None = None,
+    waits_for: Sequence[str] | None = None,
+) -> Iterator[None]:
+    """Turn what psycopg raises when the warehouse goes away, or refuses, into our errors.
 
     Unreachable for a lost connection, Transient for what passes while it lives (a lock that did
-    not come in time, a full disk), UsageError for a schema that was not migrated. Everything else
-    passes through.
+    not come in time, a full disk), UsageError for a schema that was not migrated, and what the
+    schema's own functions refuse, as they word it. Everything else passes through.
+    `waits_for` are the tables whose locks the caller needs: who holds them is named.
     """
     there = _where_of(connection)
     use_case = use_case or _use_case_of(connection)
     try:
         yield
-    except (pg.UndefinedTable, pg.InvalidSchemaName, pg.UndefinedColumn) as error:
+    except (
+        pg.UndefinedTable,
+        pg.InvalidSchemaName,
+        pg.UndefinedColumn,
+        pg.UndefinedFunction,
+    ) as error:
         raise UsageError(
             f"the warehouse at {there} is not up to date: {_first_line(error)}",
             next=f"lockstep migrate {use_case}",
         ) from error
     except psycopg.Error as error:
+        if refusal := _REFUSALS.get(error.sqlstate or ""):
+            said = error.diag
+            raise refusal(
+                said.message_primary or str(error), left=said.message_detail, next=said.message_hint
+            ) from None
         if postgres_trouble(error) is not Trouble.PASSING:
             raise
         if connection.closed:
@@ -157,10 +183,14 @@ def answering(connection: psycopg.Connection[Any], use_case: str | None = None) 
                 " whole",
                 next="lockstep status; then run the same command again",
             ) from error
+        held = ""
+        if isinstance(error, pg.LockNotAvailable | pg.QueryCanceled):
+            held = holders(connection, use_case, waits_for)
         raise Transient(
-            f"the warehouse at {there} could not go on: {_first_line(error)}",
+            f"the warehouse at {there} could not go on: {_first_line(error)}"
+            + (f"; the lock is held by {held}" if held else ""),
             left="nothing: the transaction was rolled back",
-            next="try again; `select * from pg_stat_activity` shows who holds a lock",
+            next="try again" + (", when that session is done, or end it there" if held else ""),
         ) from error
 
 
@@ -209,5 +239,7 @@ def _use_case_of(connection: psycopg.Connection[Any]) -> str:
 
 
 def _first_line(error: psycopg.Error) -> str:
+    if error.diag.message_primary:
+        return error.diag.message_primary
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

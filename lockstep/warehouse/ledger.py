@@ -122,16 +122,17 @@ class Ledger:
     def open(self, topic_uuid: str, *, accept_loss: bool = False) -> None:
         """Find or register the stream. Raises OffsetsLost when the topic was recreated."""
         with self._connection.transaction():
-            self._cursor.execute(
-                "insert into streams (topic, topic_uuid) values (%s, %s)"
-                " on conflict (topic) do nothing",
-                (self._topic, topic_uuid),
-            )
-            self._cursor.execute(
-                "select stream_id, topic_uuid from streams where topic = %s for update",
-                (self._topic,),
-            )
-            self._stream_id, known = self._one()
+            found = self._registered()
+            if found is None:
+                # Only now: a conflict would use up a number as well, and there are few.
+                self._cursor.execute(
+                    "insert into streams (topic, topic_uuid) values (%s, %s)"
+                    " on conflict (topic) do nothing",
+                    (self._topic, topic_uuid),
+                )
+                found = self._registered()
+            assert found is not None  # noqa: S101 - inserted, by this worker or another
+            self._stream_id, known = found
             if known == topic_uuid:
                 return
             if not accept_loss:
@@ -303,6 +304,12 @@ class Ledger:
                 ),
             )
 
+    def _registered(self) -> tuple[int, str] | None:
+        return self._cursor.execute(
+            "select stream_id, topic_uuid from streams where topic = %s for update",
+            (self._topic,),
+        ).fetchone()
+
     def _write_cut(self, batch: MicroBatch, cut: Mapping[str, Sequence[int]]) -> None:
         spans = batch.spans
         self._cursor.execute(
@@ -361,9 +368,9 @@ def _flags(incomplete: Any, rows: int) -> Any:
 def _insert(columns: str, values: str, arrays: str, rows: str) -> str:
     return (
         "insert into predictions_stream (event_date, stream_id, event_id, event_time, entity,"
-        f" score, margin, approval, kafka_partition, kafka_offset, scored_at{columns})"
+        f" score, margin, approval, kafka_partition, kafka_offset{columns})"
         " select v.date, %s::smallint, v.id, v.time, v.entity, v.score, v.margin, %s::int,"
-        f" v.part, v.off, now(){values} from unnest(%s::date[], %s::text[],"
+        f" v.part, v.off{values} from unnest(%s::date[], %s::text[],"
         " %s::timestamptz[], %s::text[], %s::real[], %s::real[], %s::int[], %s::bigint[]"
         f"{arrays}) {rows} on conflict do nothing"
     )

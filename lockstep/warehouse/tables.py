@@ -75,11 +75,15 @@ approvals = Table(
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     Column("model_version", Integer, nullable=False),
     Column("digest", Text, nullable=False),
-    Column("approver", Text, nullable=False),
+    # What the approver typed; nobody checked it.
+    Column("given_name", Text),
     Column("reason", Text, nullable=False),
     Column("evidence", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("approved_at", _MOMENT, nullable=False, server_default=_NOW),
+    # The login that approved, by the database's word; NULL before that was recorded.
+    Column("approver", Text),
     CheckConstraint("digest ~ '^[0-9a-f]{64}$'", name="approvals_digest"),
+    CheckConstraint("reason ~ '[^[:space:]]'", name="approvals_reason"),
 )
 
 # RANGE by event_date, below it LIST by publish_id: a publish is a partition of its day.
@@ -140,6 +144,8 @@ batch_attempts = Table(
     Column("state", Text, nullable=False),
     Column("started_at", _MOMENT, nullable=False, server_default=_NOW),
     Column("finished_at", _MOMENT),
+    # The server process of the job that stages it: while that lives, somebody is at work.
+    Column("session_pid", Integer),
     CheckConstraint(
         "state IN ('staging', 'staged', 'published', 'unchanged', 'abandoned')",
         name="batch_attempts_state",

@@ -97,7 +97,7 @@ def test_compare_counts_and_tells_the_bits_that_differ(batch_house: BatchHouse) 
         batch_house.day,
     )
     neighbour = float(np.nextafter(np.float32(score), np.float32(1)))
-    with connect(batch_house.settings, "scorer", batch_house.use_case) as connection:
+    with connect(batch_house.settings, "owner", batch_house.use_case) as connection:
         connection.execute(
             "update predictions_stream set score = %s where event_date = %s and event_id = %s",
             (neighbour, batch_house.day, id),

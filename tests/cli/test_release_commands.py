@@ -15,10 +15,12 @@ import pytest
 from lockstep.registry.mlflow import CHAMPION, aliases, set_alias
 from lockstep.registry.register import register
 from lockstep.settings import Settings
+from lockstep.warehouse.migrate import MIGRATIONS
 from tests.small_model import small_compiled
 
 REPOSITORY = Path(__file__).parents[2]
 USE_CASE = f"typed_{uuid.uuid4().hex[:8]}"
+NEWEST = max(path.name[:4] for path in MIGRATIONS.glob("versions/*.py"))
 Type = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -69,7 +71,7 @@ def version(lockstep: Type, stack_settings: Settings) -> int:
     """A registered version of a migrated use case."""
     done = lockstep("migrate")
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{USE_CASE}: created -> 0002\n"
+    assert done.stdout == f"{USE_CASE}: created -> {NEWEST}\n"
     made = small_compiled(10, USE_CASE)
     return register(
         stack_settings, made.model, made.certificate, native=b"x", fingerprint="f"
@@ -79,10 +81,10 @@ def version(lockstep: Type, stack_settings: Settings) -> int:
 def test_migrate_again(lockstep, version):
     done = lockstep("migrate", USE_CASE, "--json")
     assert json.loads(done.stdout) == {
-        "migrated": [{"use_case": USE_CASE, "before": "0002", "after": "0002", "changed": False}],
+        "migrated": [{"use_case": USE_CASE, "before": NEWEST, "after": NEWEST, "changed": False}],
         "left_out": {},
     }
-    assert lockstep("migrate").stdout == f"{USE_CASE}: up to date (0002)\n"
+    assert lockstep("migrate").stdout == f"{USE_CASE}: up to date ({NEWEST})\n"
 
 
 def test_migrate_elsewhere(lockstep, version, tmp_path):
@@ -105,12 +107,12 @@ def test_migrate_without_a_warehouse(lockstep):
 
 
 def test_approve(lockstep, version, stack_settings):
-    words = ("approve", USE_CASE, str(version), "--reason", "it is good", "--approver", "Ada")
+    words = ("approve", USE_CASE, str(version), "--reason", "it is good", "--name", "Ada")
     done = lockstep(*words)
     assert done.returncode == 0, done.stderr
     first, second, third = done.stdout.splitlines()
     assert first.startswith(f"serves now: version {version} of {USE_CASE}, digest ")
-    assert first.endswith("by approval 1 of Ada: it is good")
+    assert first.endswith("by approval 1 of lockstep_releaser (name given: Ada): it is good")
     assert "0 of" in second
     assert "workers follow within seconds" in third
 

@@ -129,7 +129,7 @@ def test_one_bit_is_a_difference(fresh_house, left, right, where):
 def test_a_margin_that_one_side_lacks_is_a_difference(fresh_house):
     batch(fresh_house, floats(0.5))
     stream(fresh_house, floats(0.5))
-    fresh_house.connect().execute("update predictions_stream set margin = null")
+    fresh_house.connect("owner").execute("update predictions_stream set margin = null")
     found = compare_day(fresh_house.connect(), DAY)
     assert found.differ == 1
     assert "0.5 (0x3f000000) and none" in render(found)
@@ -150,7 +150,7 @@ def test_rows_of_one_side_only(fresh_house):
 def test_the_same_id_at_another_time_is_another_event(fresh_house):
     batch(fresh_house, floats(0.5))
     stream(fresh_house, floats(0.5))
-    fresh_house.connect().execute(
+    fresh_house.connect("owner").execute(
         "update predictions_stream set event_time = event_time + interval '1 microsecond'"
     )
     found = compare_day(fresh_house.connect(), DAY)

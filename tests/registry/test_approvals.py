@@ -5,25 +5,32 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 
-from lockstep.errors import Fenced, Transient, UsageError
+from lockstep.errors import Fenced, ModelRefused, Transient, UsageError
 from lockstep.registry.approvals import Approval, append, current, history
 from lockstep.warehouse import migrate
+from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import publish
-from tests.house import A, B, House
+from tests.house import DAY, A, B, House, evidence
 
 
-def approve(house: House, after: Approval | None, digest: str = B, **given: object) -> Approval:
+def approve(
+    house: House,
+    after: Approval | None,
+    digest: str = B,
+    conn: psycopg.Connection | None = None,
+    **given: object,
+) -> Approval:
     return append(
-        house.connect("releaser"),
+        conn or house.connect("releaser"),
         **{
             "after": after,
             "model_version": 2,
             "digest": digest,
-            "approver": "someone",
             "reason": "a test",
-            "evidence": {"auc": 0.9},
+            "evidence": {"auc": 0.9} | evidence(digest),
             **given,
         },
     )
@@ -33,7 +40,7 @@ def test_the_highest_sequence_is_the_current_one(fresh_house):
     first = current(fresh_house.connect("releaser"))
     assert (first.sequence, first.digest) == (1, A)
     second = approve(fresh_house, first)
-    assert (second.sequence, second.digest, second.evidence) == (2, B, {"auc": 0.9})
+    assert (second.sequence, second.digest, second.evidence["auc"]) == (2, B, 0.9)
     assert second.approved_at >= first.approved_at
     # A rollback is a new approval of an older digest.
     third = approve(fresh_house, second, A, reason="back", model_version=1)
@@ -67,9 +74,8 @@ def test_one_of_many_wins(fresh_house):
                 after=seen,
                 model_version=n,
                 digest=f"{n:064x}",
-                approver=f"approver {n}",
                 reason="all at once",
-                evidence={},
+                evidence=evidence(f"{n:064x}"),
             )
         except Fenced as error:
             return error
@@ -86,11 +92,11 @@ def test_one_of_many_wins(fresh_house):
     assert len(history(fresh_house.connect("scorer"))) == 2
 
 
-@pytest.mark.parametrize(("name", "value"), [("approver", " "), ("reason", ""), ("reason", "\n")])
-def test_an_approval_needs_a_name_and_a_reason(house, name, value):
+@pytest.mark.parametrize("reason", ["", " ", "\n"])
+def test_an_approval_needs_a_reason(house, reason):
     before = current(house.connect("releaser"))
-    with pytest.raises(UsageError, match=f"needs a {name}"):
-        approve(house, before, **{name: value})
+    with pytest.raises(UsageError, match="needs a reason"):
+        approve(house, before, reason=reason)
     assert current(house.connect("releaser")) == before
 
 
@@ -111,12 +117,11 @@ def test_an_approval_comes_wholly_before_or_after_a_publish(fresh_house):
     thread = threading.Thread(target=approving)
 
     def at(step: str) -> None:
-        if step == "current":
+        if step == "switched":
             thread.start()
             assert started.wait(30)
             # It waits for us: the publish is committed first, whatever the scheduler does.
             assert not done.is_set()
-        if step == "commit":
             assert current(releaser) == before
             order.append("published")
 
@@ -127,22 +132,64 @@ def test_an_approval_comes_wholly_before_or_after_a_publish(fresh_house):
     assert log[0] < current(releaser).approved_at
 
 
-def test_an_approval_gives_up_on_a_publish_that_hangs(fresh_house):
-    from lockstep.warehouse.publish import APPROVALS_LOCK
+def test_an_approval_gives_up_on_a_publish_that_hangs_and_names_it(fresh_house):
+    conn, releaser = fresh_house.connect(), fresh_house.connect("releaser")
+    attempt = fresh_house.staged(conn)
+    told: list[str] = []
 
-    holder = fresh_house.connect()
-    releaser = fresh_house.connect("releaser")
-    with holder.transaction():
-        holder.execute(f"select pg_advisory_xact_lock_shared({APPROVALS_LOCK})")
-        releaser.execute("set statement_timeout = '200ms'")
-        with pytest.raises(Transient, match="could not go on"):
-            append(
-                releaser,
-                after=current(fresh_house.connect("scorer")),
-                model_version=2,
-                digest=B,
-                approver="me",
-                reason="why",
-                evidence={},
-            )
+    def at(step: str) -> None:
+        if step == "switched":
+            releaser.execute("set statement_timeout = '200ms'")
+            with pytest.raises(Transient, match="could not go on") as error:
+                approve(fresh_house, current(releaser), conn=releaser)
+            told.append(str(error.value))
+
+    publish(conn, attempt, at=at)
+    assert f"server process {conn.info.backend_pid}, user lockstep_scorer" in told[0]
+    assert f"application 'lockstep {fresh_house.use_case} scorer'" in told[0]
     assert len(history(fresh_house.connect("scorer"))) == 1
+
+
+def test_nobody_who_only_reads_holds_up_an_approval_or_a_publish(fresh_house):
+    """Any role can take any advisory lock, for as long as it likes: nothing here waits for one."""
+    analyst, conn = fresh_house.connect("analyst"), fresh_house.connect()
+    for name in ("approvals", "publish", "partition", "attempt", "migrate"):
+        for suffix in ("", f" {DAY}", " 1", " predictions_stream_20131001"):
+            analyst.execute(
+                "select pg_advisory_lock(hashtextextended(%s, 0))",
+                (f"lockstep {name} {fresh_house.use_case}{suffix}",),
+            )
+    with analyst.transaction():
+        analyst.execute("lock table predictions in access share mode")
+        assert fresh_house.published(conn).changed
+        ensure_stream_day(conn, DAY)
+        releaser = fresh_house.connect("releaser")
+        releaser.execute("set statement_timeout = '20s'")
+        assert approve(fresh_house, current(releaser), conn=releaser).sequence == 2
+
+
+def test_who_approves_is_the_database_s_word(fresh_house):
+    done = approve(fresh_house, current(fresh_house.connect("releaser")), given_name="Ada")
+    assert (done.approver, done.given_name) == ("lockstep_releaser", "Ada")
+    assert done.who == "lockstep_releaser (name given: Ada)"
+
+
+@pytest.mark.parametrize(
+    "certificate",
+    [
+        None,
+        "0 of 10 margins differ",
+        {},
+        {"digest": A, "passed": True, "rows": 10},
+        {"digest": B, "passed": False, "rows": 10},
+        {"digest": B, "passed": "true", "rows": 10},
+        {"digest": B, "passed": True},
+        {"digest": B, "passed": True, "rows": 0},
+        {"digest": B, "passed": True, "rows": "many"},
+    ],
+)
+def test_an_approval_needs_a_certificate_of_its_digest_that_passed(house, certificate):
+    before = current(house.connect("releaser"))
+    with pytest.raises(ModelRefused, match=f"no certificate of {B[:12]} that passed"):
+        approve(house, before, evidence={"certificate": certificate})
+    assert current(house.connect("releaser")) == before

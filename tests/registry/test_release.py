@@ -34,12 +34,15 @@ from tests.registered import Registry
 
 def test_approve_again_another_and_back(registry):
     first, second = registry.first.version, registry.second.version
-    done = registry.approve(first, approver="Ada", reason="the first")
+    done = registry.approve(first, given_name="Ada", reason="the first")
     assert done.changed
     assert (done.approval.model_version, done.approval.digest) == (first, registry.first.digest)
-    assert (done.approval.approver, done.approval.reason) == ("Ada", "the first")
-    assert "0 of" in done.approval.evidence["certificate"]
-    assert done.approval.evidence["certified_rows"] > 4000
+    assert (done.approval.approver, done.approval.given_name) == ("lockstep_releaser", "Ada")
+    assert done.approval.reason == "the first"
+    certificate = done.approval.evidence["certificate"]
+    assert (certificate["digest"], certificate["passed"]) == (registry.first.digest, True)
+    assert "0 of" in certificate["says"]
+    assert certificate["rows"] > 4000
     assert aliases(registry.settings, registry.use_case)[CHAMPION] == first
     approval, model = registry.serving()
     assert (approval, model.digest) == (done.approval, registry.first.digest)
@@ -232,7 +235,7 @@ def test_a_model_of_another_use_case(registry):
         House(registry.settings, other).connect("releaser") as conn,
         pytest.raises(ModelRefused, match=f"^manifest: .* is a model of '{registry.use_case}'"),
     ):
-        approve_version(registry.settings, other, 1, conn, approver="me", reason="why")
+        approve_version(registry.settings, other, 1, conn, reason="why")
 
 
 def test_the_registry_is_down(registry, nowhere):

@@ -19,6 +19,7 @@ from lockstep.settings import Settings
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from tests import small_model
+from tests.house import evidence
 from tests.streaming import windowed
 from tests.streaming.deployment import Deployment, environment_of
 
@@ -48,9 +49,8 @@ def approve(
             after=approvals.current(connection),
             model_version=registered.version,
             digest=compiled.model.digest,
-            approver="the tests",
             reason="a worker needs a model",
-            evidence={},
+            evidence=evidence(compiled.model.digest),
         )
         connection.commit()
     return compiled.model.digest
@@ -85,9 +85,8 @@ def refused(approved: Settings) -> Callable[[], AbstractContextManager[None]]:
                 after=newest,
                 model_version=newest.model_version,
                 digest="f" * 64,
-                approver="the tests",
                 reason="to be refused",
-                evidence={},
+                evidence=evidence("f" * 64),
             )
         try:
             yield

@@ -87,7 +87,7 @@ def test_the_stream_is_the_batch(
     assert (report.unexplained, report.incomplete) == (0, 0)
     assert report.equal == report.rows > 0
     assert report.late_events > 0
-    with closing(connect(settings, "scorer", deployment.use_case)) as connection:
+    with closing(connect(settings, "owner", deployment.use_case)) as connection:
         connection.execute(
             "update predictions_stream set window_values[1] = window_values[1] + 1"
             " where event_date = %s and event_id = %s",

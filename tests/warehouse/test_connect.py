@@ -83,7 +83,7 @@ def test_a_session_is_one_role_of_one_use_case(house, role):
     assert shown == (
         f"{house.use_case}_{role}",
         house.use_case,
-        house.use_case,
+        f"{house.use_case},pg_temp",
         "1min",
         "UTC",
         f"lockstep {house.use_case} {role}",
@@ -106,7 +106,7 @@ def test_options_of_the_address_are_kept(house):
 def test_the_engine_is_the_same_session_with_transactions(house):
     import sqlalchemy
 
-    engine_ = engine(house.settings, "scorer", house.use_case)
+    engine_ = engine(house.settings, "owner", house.use_case)
     try:
         with engine_.begin() as conn:
             assert conn.scalar(sqlalchemy.text("select current_schema()")) == house.use_case
@@ -119,7 +119,7 @@ def test_the_engine_is_the_same_session_with_transactions(house):
 
 
 def test_a_connection_that_is_cut_while_it_works(house, postgres):
-    victim, other = house.connect(), house.connect()
+    victim, other = house.connect("owner"), house.connect()
     pid = victim.info.backend_pid
 
     def work() -> None:
@@ -136,7 +136,7 @@ def test_a_connection_that_is_cut_while_it_works(house, postgres):
 
 
 def test_a_lock_that_does_not_come(house):
-    holder, waiter = house.connect(), house.connect()
+    holder, waiter = house.connect("owner"), house.connect("owner")
 
     def wait() -> None:
         with answering(waiter), waiter.transaction():
@@ -148,12 +148,14 @@ def test_a_lock_that_does_not_come(house):
         with pytest.raises(Transient, match="lock timeout") as blocked:
             wait()
     assert "rolled back" in str(blocked.value)
+    assert f"the lock is held by server process {holder.info.backend_pid}" in str(blocked.value)
+    assert "user lockstep_owner" in str(blocked.value)
     wait()
 
 
 def test_a_frozen_transaction_lets_go(house):
     """A process frozen inside a transaction is thrown out by the server."""
-    frozen, successor = house.connect(), house.connect()
+    frozen, successor = house.connect("owner"), house.connect("owner")
     frozen.execute("set idle_in_transaction_session_timeout = '100ms'")
     frozen.execute("begin")
     frozen.execute("lock table streams")

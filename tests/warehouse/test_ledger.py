@@ -11,6 +11,7 @@ from datetime import date
 import numpy as np
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from lockstep.errors import Fenced, OffsetsLost
 from lockstep.settings import Settings
@@ -18,6 +19,7 @@ from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span
 from lockstep.warehouse.partitions import ensure_stream_day
+from tests.house import evidence
 
 DAY = date(2013, 10, 1)
 DAY_US = 1_380_585_600_000_000
@@ -29,9 +31,9 @@ def settings(warehouse_settings: Settings) -> Settings:
     migrate.upgrade(warehouse_settings, "ledger_test")
     with closing(connect(warehouse_settings, "releaser", "ledger_test")) as connection:
         connection.execute(
-            "insert into approvals (sequence, model_version, digest, approver, reason)"
-            " values (1, 7, %s, 'someone', 'a test')",
-            ("ab" * 32,),
+            "insert into approvals (sequence, model_version, digest, reason, evidence)"
+            " values (1, 7, %s, 'a test', %s)",
+            ("ab" * 32, Jsonb(evidence("ab" * 32))),
         )
         connection.commit()
     return warehouse_settings

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Column, Integer, MetaData, Table
 
-from lockstep.errors import UsageError
+from lockstep.errors import Transient, UsageError
+from lockstep.registry.approvals import current as current_approval
 from lockstep.warehouse import tables
-from lockstep.warehouse.connect import engine
+from lockstep.warehouse.attempts import begin_attempt, read_attempt
+from lockstep.warehouse.connect import engine, open_connection
 from lockstep.warehouse.ledger import Ledger, MicroBatch, Span
 from lockstep.warehouse.migrate import MIGRATIONS, upgrade
 from lockstep.warehouse.partitions import ensure_stream_day
-from tests.house import DAY, House
+from lockstep.warehouse.publish import publish
+from lockstep.warehouse.waiting import MIGRATION_LOCK
+from tests.house import DAY, A, House
 
 BEFORE = "select source, event_id, event_time, score, available_at from predictions order by 1, 2"
 
@@ -65,37 +72,130 @@ def test_a_migration_that_fails_leaves_nothing(house, tmp_path):
     assert not upgrade(house.settings, house.use_case).changed
 
 
-def test_what_was_written_before_windows_is_kept(warehouse_settings, name, tmp_path):
-    """A schema of the first release, with a publish and a stream in it, becomes today's."""
-    scripts = tmp_path / "warehouse"
-    ignored = shutil.ignore_patterns("__pycache__", "0002_*")
-    shutil.copytree(MIGRATIONS, scripts, ignore=ignored)
-    assert upgrade(warehouse_settings, name, scripts).after == "0001"
+def of_release(tmp_path, newest: str) -> Path:
+    """The migrations up to one, as an older release had them."""
+    scripts = tmp_path / f"until_{newest}"
+    shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    for script in (scripts / "versions").glob("*.py"):
+        if script.name[:4] > newest:
+            script.unlink()
+    return scripts
+
+
+@pytest.fixture(params=["0001", "0002"])
+def old(request, warehouse_settings, name, tmp_path) -> Iterator[House]:
+    """A schema of an older release: a published day, a staged one, and a stream, all scorer's."""
+    assert upgrade(warehouse_settings, name, of_release(tmp_path, request.param)).changed
     house = House(warehouse_settings, name)
-    house.approve()
-    with house.connect() as conn:
-        house.published(conn)
-        ensure_stream_day(conn, DAY)
-        conn.execute("insert into streams (topic, topic_uuid) values ('events', 'u')")
-        conn.execute(
-            "insert into predictions_stream (event_date, stream_id, event_id, event_time, score,"
-            " approval, kafka_partition, kafka_offset)"
-            " values (%s, 1, 'before', %s::date + interval '1 hour', 0.25, 1, 0, 0)",
-            (DAY, DAY),
+    with house.connect("releaser") as releaser:
+        releaser.execute(
+            "insert into approvals (sequence, model_version, digest, approver, reason)"
+            " values (1, 1, %s, 'Ada', 'a test')",
+            (A,),
         )
+    with house.connect() as conn:
+        conn.execute(_OF_AN_OLDER_RELEASE)
+    yield house
+    for conn in house.opened:
+        conn.close()
+
+
+_OF_AN_OLDER_RELEASE = f"""
+create table predictions_batch_20131001 (like predictions_batch including all)
+    partition by list (publish_id);
+alter table predictions_batch attach partition predictions_batch_20131001
+    for values from ('2013-10-01') to ('2013-10-02');
+create table stage_1 (like predictions_batch including defaults,
+    primary key (event_date, publish_id, event_id, event_time));
+insert into stage_1 select '2013-10-01', repeat('ab', 16), 'e' || n, '2013-10-01 01:00Z', null, 0.5
+    from generate_series(1, 5) n;
+alter table stage_1 rename to predictions_batch_20131001_{"ab" * 12};
+alter table predictions_batch_20131001 attach partition predictions_batch_20131001_{"ab" * 12}
+    for values in ('{"ab" * 16}');
+insert into current_publish values ('2013-10-01', repeat('ab', 16), 1);
+insert into publish_log (attempt, event_date, publish_id, approval, model_version, digest, rows,
+    checksum, input_fingerprint, run_id)
+    values (1, '2013-10-01', repeat('ab', 16), 1, 1, '{A}', 5, 'sum', 'inputs', 'run');
+insert into batch_attempts (attempt, event_date, publish_id, digest, model_version, approval,
+    input_fingerprint, input_rows, run_id, state, staged_rows, checksum)
+    values (1, '2013-10-01', repeat('ab', 16), '{A}', 1, 1, 'inputs', 5, 'run', 'published', 5,
+        'sum');
+create table stage_2 (like predictions_batch including defaults,
+    primary key (event_date, publish_id, event_id, event_time));
+insert into stage_2 select '2013-10-01', repeat('cd', 16), 'e', '2013-10-01 01:00Z', null, 0.75;
+revoke insert, update, delete, truncate on stage_2 from current_user;
+insert into batch_attempts (attempt, event_date, publish_id, digest, model_version, approval,
+    input_fingerprint, input_rows, run_id, state, staged_rows, checksum, stage_table, finished_at)
+    values (2, '2013-10-01', repeat('cd', 16), '{A}', 1, 1, 'other', 1, 'run', 'staged', 1,
+        'sum', 'stage_2', now());
+select nextval('attempt_numbers'), nextval('attempt_numbers');
+create table predictions_stream_20131001 (like predictions_stream including all);
+alter table predictions_stream attach partition predictions_stream_20131001
+    for values from ('2013-10-01') to ('2013-10-02');
+insert into streams (topic, topic_uuid) values ('events', 'u');
+insert into predictions_stream (event_date, stream_id, event_id, event_time, score, approval,
+    kafka_partition, kafka_offset)
+    values ('2013-10-01', 1, 'before', '2013-10-01 01:00Z', 0.25, 1, 0, 0);
+-- What an owner may give: to everybody, and to a login by its name.
+grant all on predictions_stream_20131001 to public;
+grant update (score) on predictions_batch_20131001_{"ab" * 12} to lockstep_scorer;
+"""
+
+
+def test_what_was_written_before_is_kept_and_no_longer_the_scorer_s(old):
+    with old.connect() as conn:
         rows = conn.execute(BEFORE).fetchall()
         assert len(rows) == 6
-        migrated = upgrade(warehouse_settings, name)
-        assert (migrated.before, migrated.changed) == ("0001", True)
+        migrated = upgrade(old.settings, old.use_case)
+        assert (migrated.before[:2], migrated.changed) == ("00", True)
         assert conn.execute(BEFORE).fetchall() == rows
-        assert differences(house, tables.metadata) == []
-    with house.connect("analyst") as analyst:
+        assert differences(old, tables.metadata) == []
+    with old.connect("analyst") as analyst:
         for view, count in (("predictions", 6), ("latest_predictions", 6), ("window_audits", 0)):
             found = analyst.execute(f"select count(*) from {view}").fetchone()
             assert found == (count,)
         assert analyst.execute("select bool_or(incomplete) from predictions").fetchone() == (False,)
-    with house.connect() as conn:
-        # Days that the first release made take rows of this one.
+    with old.connect("owner") as owner:
+        assert strangers_rights(owner) == []
+        # A name that somebody typed is not a login that approved.
+        assert owner.execute("select approver, given_name from approvals").fetchall() == [
+            (None, "Ada")
+        ]
+    assert current_approval(old.connect()).who == "an unrecorded login (name given: Ada)"
+    with old.connect() as conn:
+        for table in ("predictions_stream_20131001", f"predictions_batch_20131001_{'ab' * 12}"):
+            with pytest.raises(InsufficientPrivilege):
+                conn.execute(f"update {table} set score = 0")
+    with connect_as_it_logs_in(old) as login, pytest.raises(InsufficientPrivilege):
+        login.execute(f"update {old.use_case}.predictions_batch_20131001_{'ab' * 12} set score = 0")
+
+
+def strangers_rights(owner) -> list[tuple]:
+    """Relations that are not the owner's, and rights beyond reading on a partition or a stage."""
+    return owner.execute(
+        "select c.relname, c.relacl::text from pg_class c"
+        " where c.relnamespace = current_schema()::regnamespace and ("
+        "   c.relowner <> current_user::regrole or c.relname ~ '_2013|^stage_' and exists ("
+        "     select from (select c.relacl as acl union all select attacl from pg_attribute"
+        "       where attrelid = c.oid) s, aclexplode(s.acl) e"
+        "     where e.grantee <> c.relowner and e.privilege_type <> 'SELECT'))"
+    ).fetchall()
+
+
+def connect_as_it_logs_in(house: House):
+    """The scorer's login without its role."""
+    return open_connection(house.settings.url("scorer"), house.use_case)
+
+
+def test_work_goes_on_where_the_older_release_stopped(old):
+    upgrade(old.settings, old.use_case)
+    with old.connect() as conn:
+        # What it had staged is published; what it had published comes back without scoring.
+        assert publish(conn, read_attempt(conn, 2)).how == "attached"
+        back = old.begin(conn, rows=5, inputs="again")
+        assert back.number == 3
+        ensure_stream_day(conn, DAY)
+        # Days that the older release made take rows of this one.
         ledger = Ledger(conn, "events")
         ledger.open("u")
         claim = ledger.claim(0, 0, 9)
@@ -113,6 +213,77 @@ def test_what_was_written_before_windows_is_kept(warehouse_settings, name, tmp_p
             cut={"events": [1]},
         )
         assert ledger.write(batch) == 0
+
+
+def test_an_older_publish_that_has_a_shorter_name_is_found(old):
+    upgrade(old.settings, old.use_case)
+    with old.connect() as conn:
+        publish(conn, read_attempt(conn, 2))
+        attempt = begin_attempt(
+            conn, day=DAY, publish_id="ab" * 16, digest=A, model_version=1, approval=1,
+            input_fingerprint="inputs", input_rows=5, run_id="back",
+        )  # fmt: skip
+        assert not attempt.needs_scoring
+        assert publish(conn, attempt).how == "switched"
+
+
+PLANTED = {
+    "function hashtextextended(text,integer)": (
+        "create function hashtextextended(text, integer) returns bigint language sql"
+        " as 'select 7::bigint'"
+    ),
+    "function format(text,name)": (
+        "create function format(text, name) returns text language sql as 'select $1'"
+    ),
+    "operator =(name,character varying)": (
+        "create function same(name, varchar) returns boolean language sql as 'select true';"
+        "create operator = (leftarg = name, rightarg = varchar, function = same)"
+    ),
+    "type boolean_": "create domain boolean_ as integer",
+    "relation of_mine": "create view of_mine as select 1 as x",
+    "rule mine on streams": "create rule mine as on insert to streams do also notify mine",
+    "trigger mine on streams": (
+        "create trigger mine before update on streams for each row"
+        " execute function suppress_redundant_updates_trigger()"
+    ),
+    "policy mine on streams": "create policy mine on streams using (true)",
+}
+"""What the scorer could put into everybody's search path while it could create there."""
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_what_the_scorer_has_planted_is_named_and_stops_the_migration(
+    warehouse_settings, name, tmp_path, what
+):
+    upgrade(warehouse_settings, name, of_release(tmp_path, "0002"))
+    house = House(warehouse_settings, name)
+    with house.connect() as scorer:
+        scorer.execute(PLANTED[what])
+    if "hashtextextended" in what:  # the control: with that release it beat the built-in
+        with house.connect("releaser") as releaser:
+            assert releaser.execute("select hashtextextended('x', 0)").fetchone() == (7,)
+    with pytest.raises(UsageError, match="holds what no migration made") as refused:
+        upgrade(warehouse_settings, name)
+    assert what in str(refused.value).replace(f"{name}.", "")
+    assert "nobody but its owner can create" in str(refused.value)
+    with house.connect() as scorer, pytest.raises(InsufficientPrivilege):
+        scorer.execute("create function one_more() returns int language sql as 'select 1'")
+
+
+def test_a_migration_does_not_wait_for_ever_and_names_who_holds_it_up(
+    warehouse_settings, name, monkeypatch
+):
+    monkeypatch.setattr("lockstep.warehouse.migrate._PATIENCE", "100ms")
+    upgrade(warehouse_settings, name)
+    with House(warehouse_settings, name).connect("analyst") as analyst:
+        analyst.execute("select pg_advisory_lock(%s, %s)", MIGRATION_LOCK)
+        with pytest.raises(Transient, match="lock timeout") as told:
+            upgrade(warehouse_settings, name)
+        assert f"server process {analyst.info.backend_pid}, user lockstep_analyst" in str(
+            told.value
+        )
+        assert f"application 'lockstep {name} analyst'" in str(told.value)
+    assert not upgrade(warehouse_settings, name).changed
 
 
 def test_a_login_that_may_not(warehouse_settings, name):

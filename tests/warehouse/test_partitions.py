@@ -9,13 +9,19 @@ import psycopg
 import pytest
 from psycopg.errors import CheckViolation, LockNotAvailable
 
-from lockstep.warehouse.partitions import ensure_batch_day, ensure_stream_day, stream_day_table
+from lockstep.warehouse.partitions import ensure_stream_day
+from tests.house import day_table
 
 FIRST = date(2013, 3, 1)
 INSERT = (
     "insert into predictions_stream (event_date, stream_id, event_id, event_time, score,"
     " approval, kafka_partition, kafka_offset) values (%s, 1, %s, now(), 0.5, 1, 0, 0)"
 )
+
+
+def make_batch_day(conn: psycopg.Connection, day: date) -> bool:
+    """As the beginning of an attempt does."""
+    return conn.execute("select make_day('predictions_batch', %s)", (day,)).fetchone()[0]
 
 
 def test_once_and_then_cheaply(house):
@@ -25,7 +31,7 @@ def test_once_and_then_cheaply(house):
     conn.execute(INSERT, (FIRST, "an event"))
     assert conn.execute(
         "select tableoid::regclass::text from predictions_stream where event_id = 'an event'"
-    ).fetchone() == (stream_day_table(FIRST),)
+    ).fetchone() == (day_table("predictions_stream", FIRST),)
 
 
 def test_a_partition_holds_its_day_and_no_other(house):
@@ -34,8 +40,8 @@ def test_a_partition_holds_its_day_and_no_other(house):
     with pytest.raises(CheckViolation):
         conn.execute(INSERT, (FIRST + timedelta(days=300), "elsewhere"))
     with pytest.raises(CheckViolation):
-        conn.execute(
-            INSERT.replace("predictions_stream", stream_day_table(FIRST), 1),
+        house.connect("owner").execute(
+            INSERT.replace("predictions_stream", day_table("predictions_stream", FIRST), 1),
             (FIRST + timedelta(days=1), "by hand"),
         )
 
@@ -45,7 +51,7 @@ def test_many_workers_at_once(fresh_house):
 
     def worker(_: int) -> list[bool]:
         conn = fresh_house.connect()
-        return [ensure_stream_day(conn, day) | ensure_batch_day(conn, day) for day in days]
+        return [ensure_stream_day(conn, day) | make_batch_day(conn, day) for day in days]
 
     with ThreadPoolExecutor(6) as pool:
         made = list(pool.map(worker, range(6)))
@@ -78,7 +84,7 @@ def test_nobody_waits(house, busy):
     with maker.transaction():
         # As a savepoint, so that the locks are still held while the others read.
         assert ensure_stream_day(maker, FIRST + timedelta(days=40))
-        assert ensure_batch_day(maker, FIRST + timedelta(days=40))
+        assert make_batch_day(maker, FIRST + timedelta(days=40))
         busy.execute("select count(*) from predictions")
         another.execute("select count(*) from predictions")
         another.execute("select count(*) from latest_predictions")
@@ -86,7 +92,7 @@ def test_nobody_waits(house, busy):
 
 def test_control_making_it_inside_its_parent_waits(house, busy):
     """What is avoided: CREATE TABLE ... PARTITION OF waits for every reader."""
-    conn = house.connect()
+    conn = house.connect("owner")
     conn.execute("set lock_timeout = '200ms'")
     with pytest.raises(LockNotAvailable):
         conn.execute(
@@ -99,7 +105,8 @@ def test_a_crash_between_making_and_attaching_leaves_nothing(house):
     conn, day = house.connect(), FIRST + timedelta(days=50)
     with conn.transaction(force_rollback=True):
         ensure_stream_day(conn, day)
-    assert conn.execute("select to_regclass(%s)", (stream_day_table(day),)).fetchone() == (None,)
+    name = day_table("predictions_stream", day)
+    assert conn.execute("select to_regclass(%s)", (name,)).fetchone() == (None,)
     assert ensure_stream_day(conn, day)
 
 
@@ -113,7 +120,7 @@ def test_the_offsets_index_is_used_after_a_restart(house):
         " from generate_series(1, 200000) n",
         (day, day),
     )
-    conn.execute("analyze predictions_stream")
+    house.connect("owner").execute("analyze predictions_stream")
     plan = "\n".join(
         row[0]
         for row in conn.execute(
@@ -121,4 +128,4 @@ def test_the_offsets_index_is_used_after_a_restart(house):
             " and kafka_partition = 2 and kafka_offset >= 49900"
         )
     )
-    assert f"Bitmap Index Scan on {stream_day_table(day)}_stream_id_kafka_partition" in plan, plan
+    assert f"Scan on {day_table('predictions_stream', day)}_stream_id_kafka_partition" in plan, plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import psycopg
@@ -12,10 +13,12 @@ from psycopg.errors import InsufficientPrivilege, UndefinedTable
 from lockstep.errors import UsageError
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect, open_connection
+from tests.house import A, evidence
 
 APPROVE = (
-    "insert into approvals (sequence, model_version, digest, approver, reason)"
-    " select coalesce(max(sequence), 0) + 1, 1, repeat('a', 64), 'me', 'why' from approvals"
+    "insert into approvals (sequence, model_version, digest, reason, evidence)"
+    f" select coalesce(max(sequence), 0) + 1, 1, '{A}', 'why', '{json.dumps(evidence(A))}'"
+    " from approvals"
 )
 
 
@@ -70,8 +73,8 @@ def test_the_releaser_appends_and_changes_nothing(house):
 def test_the_moment_of_an_approval_is_the_warehouse_s_word(house):
     refuse(
         house.connect("releaser"),
-        "insert into approvals (sequence, model_version, digest, approver, reason, approved_at)"
-        " select max(sequence) + 1, 1, repeat('a', 64), 'me', 'why', '2001-01-01' from approvals",
+        "insert into approvals (sequence, model_version, digest, reason, approved_at)"
+        " select max(sequence) + 1, 1, repeat('a', 64), 'why', '2001-01-01' from approvals",
     )
 
 
@@ -93,8 +96,8 @@ def test_not_even_the_owner_changes_an_approval_by_accident(house, statement):
 def test_an_approval_follows_the_one_before(house, sequence):
     with pytest.raises(psycopg.errors.UniqueViolation):
         house.connect("releaser").execute(
-            "insert into approvals (sequence, model_version, digest, approver, reason)"
-            f" select {sequence}, 1, repeat('a', 64), 'me', 'why' from approvals"
+            "insert into approvals (sequence, model_version, digest, reason)"
+            f" select {sequence}, 1, repeat('a', 64), 'why' from approvals"
         )
 
 

@@ -205,7 +205,7 @@ def test_the_warehouse_is_down_while_staging(house):
 
 def test_a_lock_that_does_not_come_is_no_refusal(house):
     """Trying again helps: a task that waited in vain must not end the day for good."""
-    conn, holder = house.connect(), house.connect()
+    conn, holder = house.connect(), house.connect("owner")
     attempt = house.begin(conn, inputs="locked")
     hurried = house.conninfo().replace("-c role=", "-c lock_timeout=50ms -c role=", 1)
     with holder.transaction():

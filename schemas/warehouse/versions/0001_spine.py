@@ -1,7 +1,8 @@
 """Approvals, predictions of batch and stream, publishes, offsets, and the analysts' views.
 
 Runs as USE_CASE_owner inside the schema USE_CASE. The scorer owns what it writes, since
-attaching a partition needs ownership; the owner keeps the approvals and the views.
+attaching a partition needs ownership; the owner keeps the approvals and the views. (0003 takes
+that back.)
 """
 
 from alembic import op
@@ -200,6 +201,7 @@ def upgrade() -> None:
     scorer, releaser, analyst = (
         f'"{use_case}_{role}"' for role in ("scorer", "releaser", "analyst")
     )
+    op.execute(f'GRANT CREATE ON SCHEMA "{use_case}" TO {scorer}')
     for table in WRITTEN_BY_SCORER:
         op.execute(f"ALTER TABLE {table} OWNER TO {scorer}")
     op.execute(f"ALTER SEQUENCE attempt_numbers OWNER TO {scorer}")
