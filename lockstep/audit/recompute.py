@@ -27,7 +27,7 @@ from lockstep.features.batch import with_windows
 from lockstep.features.batch_values import first_copies, micros_of
 from lockstep.features.windows import VALUES, WindowSet
 from lockstep.lake import partition_files, state_files
-from lockstep.scoring.history import read_events, read_state
+from lockstep.scoring.history import read_events, read_records
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -71,14 +71,16 @@ def open_day(
             " same command again",
         ) from None
     state = {
-        source: read_state(spark, lake, windows.contracts[source], paths)
+        source: read_records(
+            spark, lake, windows.contracts[source], paths, windows.sources[source].limits
+        )
         for source, paths in seen.items()
     }
     late, any_late = {}, False
     for source, records in state.items():
         late[source], ever = _late(records, windows, source, day)
         any_late = any_late or ever
-    events = read_events(spark, contract, lake, files, copies=True)
+    events = read_events(spark, contract, lake, files, windows.limits, copies=True)
     return LakeDay(spark, day, contract, windows, events, state, late, any_late)
 
 

@@ -4,23 +4,36 @@
    covers the days of state that windows see, too: none of them may be missing
 2. the number of events, before anything that an empty day would make meaningless
 3. what Great Expectations says of a sample: nulls, ranges, vocabularies, repeated ids
-4. what the contract says of every event
+4. what the judgement of every row says (`lockstep.contracts.judgement`). What came from Kafka and
+   is refused, a worker refused as well: it is left out and told. What somebody loaded and is
+   refused can be corrected: it stops the day
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lockstep.batch.plan import Pin, Plan
 from lockstep.compiled_model import open_model
-from lockstep.contracts import Contract, Validator, encoded_columns
+from lockstep.contracts import Contract, Judge, kind_of
 from lockstep.errors import ContractError, UsageError
-from lockstep.lake import input_fingerprint, read_partition, state_files, stored_rows
+from lockstep.lake import (
+    LANDED,
+    Counted,
+    counted,
+    first_copies,
+    input_fingerprint,
+    read_rows,
+    state_files,
+    told_refused,
+)
 from lockstep.pipeline import Gates, Pipeline
 from lockstep.registry.mlflow import fetch_model
 from lockstep.settings import Settings
@@ -32,14 +45,12 @@ __all__ = [
     "SAMPLE_ROWS",
     "check_events",
     "expect_events",
-    "expect_fit",
     "expectations_of",
     "sample_frame",
 ]
 
 SAMPLE_ROWS = 1_000_000
 """Great Expectations sees at most so many events of a day, spread evenly over it."""
-_CHUNK = 65_536
 _LEFT = "nothing: no prediction was written"
 _log = logging.getLogger(__name__)
 
@@ -74,13 +85,19 @@ def check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Plan:
         seen = current(connection, pin.day)
     published = seen is not None and seen.publish_id == identity
     if seen is not None and published:
-        rows, copies = seen.rows, 0
+        rows, copies, refused = seen.rows, 0, 0
     else:
-        table = read_partition(settings.lake, contract, pin.day)
-        rows = table.num_rows
-        copies = stored_rows(settings.lake, contract.source, pin.day) - rows
+        stored = read_rows(settings.lake, contract, pin.day, empty=False)
+        counts = counted(stored, Judge(contract, model.windows.limits))
+        rows, copies = counts.table.num_rows, counts.copies
+        broken, refused = _refused(stored, counts, contract, pin)
+        table = counts.table
+        if broken:
+            kept = np.delete(np.arange(stored.num_rows), list(counts.reasons.keys() - broken))
+            table = first_copies(stored.take(pa.array(kept)), contract)
         expect_events(table, contract, pipeline.batch.gates, pin)  # 2, 3
-        expect_fit(table, contract, pin)  # 4
+        if broken:
+            raise _unfit(stored, broken, contract, pin)  # 4
     return Plan(
         use_case=pin.use_case,
         day=pin.day,
@@ -92,6 +109,7 @@ def check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Plan:
         input_fingerprint=found,
         input_rows=rows,
         input_copies=copies,
+        input_refused=refused,
         publish_id=identity,
         published=published,
     )
@@ -130,23 +148,35 @@ def expect_events(table: pa.Table, contract: Contract, gates: Gates, pin: Pin) -
     gate(failures, **told)
 
 
-def expect_fit(table: pa.Table, contract: Contract, pin: Pin) -> None:
-    """Every event keeps the contract. Raises ContractError with value, field and id."""
-    validator = Validator(contract)
-    wrong, example = 0, ""
-    for batch in table.to_batches(max_chunksize=_CHUNK):
-        violations = validator.violations(encoded_columns(contract, batch))
-        if violations and not example:
-            row = min(violations)
-            example = f"{contract.id} {batch.column(contract.id)[row].as_py()!r}: {violations[row]}"
-        wrong += len(violations)
-    if wrong:
-        raise ContractError(
-            f"{wrong:,} of {table.num_rows:,} events in {contract.source}/date={pin.day} do not"
-            f" fit {contract.name}, e.g. {example}",
-            left=_LEFT,
-            next="correct these events and load their batch into the lake again",
-        )
+def _refused(
+    stored: pa.Table, counts: Counted, contract: Contract, pin: Pin
+) -> tuple[dict[int, str], int]:
+    """The rows that somebody loaded and that are refused; and how many from Kafka are."""
+    if not counts.reasons:
+        return {}, 0
+    landed = stored.column(LANDED.names[1]).is_valid().to_numpy()
+    broken = {row: reason for row, reason in counts.reasons.items() if not landed[row]}
+    refused = Counter(
+        kind_of(reason) for row, reason in counts.reasons.items() if row not in broken
+    )
+    if refused:
+        told = told_refused(refused, f"{contract.source}/date={pin.day}")
+        _log.warning("not scored%s: the stream refused them, too", told)
+    return broken, refused.total()
+
+
+def _unfit(
+    stored: pa.Table, broken: Mapping[int, str], contract: Contract, pin: Pin
+) -> ContractError:
+    """Rows that can be corrected, with value, field and id of the first."""
+    row = min(broken)
+    return ContractError(
+        f"{len(broken):,} of {stored.num_rows:,} rows in {contract.source}/date={pin.day} do not"
+        f" fit {contract.name}, e.g. {contract.id}"
+        f" {stored.column(contract.id)[row].as_py()!r}: {broken[row]}",
+        left=_LEFT,
+        next="correct these events and load their batch into the lake again",
+    )
 
 
 def sample_frame(table: pa.Table, contract: Contract) -> Any:

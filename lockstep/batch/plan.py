@@ -43,6 +43,8 @@ class Plan(Pin, frozen=True, kw_only=True):
     """Distinct events."""
     input_copies: int
     """Rows that repeat the identity of another: not scored."""
+    input_refused: int
+    """Rows from Kafka that are no events for this model, as a worker found, too: not scored."""
     publish_id: str
     published: bool
     """Whether readers see this very publish already: then nothing is checked or scored."""

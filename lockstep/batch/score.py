@@ -97,7 +97,8 @@ def _score_all(
     from lockstep.scoring.history import read_events, windowed_events
     from lockstep.scoring.spark import Assignment, stage_scores
 
-    lake, contract, copies = settings.lake, model.contract, plan.input_copies > 0
+    lake, contract = settings.lake, model.contract
+    copies = plan.input_copies + plan.input_refused > 0
     info = conninfo(settings, "scorer", plan.use_case)
     with spark_session(
         f"lockstep {plan.use_case} {plan.day}",
@@ -111,7 +112,8 @@ def _score_all(
             )
         else:
             files = partition_files(lake, plan.source, plan.day)
-            events = read_events(spark, contract, lake, files, copies=copies)
+            limits = model.windows.limits
+            events = read_events(spark, contract, lake, files, limits, copies=copies)
         assignment = Assignment(model.data, plan.digest, attempt, info, settings.tree_kernel)
         stage_scores(events, assignment)
 

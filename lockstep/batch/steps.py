@@ -50,7 +50,8 @@ def _check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Outcome:
     if plan.published:
         return Outcome(plan, f"{_published(plan)}: its events need no check")
     copies = f", and {plan.input_copies:,} copies of them" if plan.input_copies else ""
-    return Outcome(plan, f"{plan.input_rows:,} events may be scored{copies}")
+    refused = f"; {plan.input_refused:,} rows are refused" if plan.input_refused else ""
+    return Outcome(plan, f"{plan.input_rows:,} events may be scored{copies}{refused}")
 
 
 def _score(settings: Settings, pipeline: Pipeline, plan: Plan) -> Outcome:

@@ -14,6 +14,7 @@ from lockstep.contracts.decoding import Decoded, EventDecoder
 from lockstep.contracts.events import to_json
 from lockstep.contracts.field import RESERVED, Field, Kind, is_reserved
 from lockstep.contracts.judgement import (
+    NO_LIMITS,
     NO_TIME,
     Judge,
     Judged,
@@ -28,6 +29,7 @@ from lockstep.contracts.text import require_text
 from lockstep.contracts.validation import FieldValidator, Validator
 
 __all__ = [
+    "NO_LIMITS",
     "NO_TIME",
     "RESERVED",
     "ArrowDecoder",

@@ -40,11 +40,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from lockstep.contracts.contract import Contract
 from lockstep.contracts.decoding import Decoded, EventDecoder
+from lockstep.contracts.recorded import ArrowDecoder
 
-__all__ = ["NO_TIME", "Judge", "Judged", "Limits", "honest", "kind_of", "on_time", "readable_at"]
+__all__ = [
+    "NO_LIMITS",
+    "NO_TIME",
+    "Judge",
+    "Judged",
+    "Limits",
+    "honest",
+    "kind_of",
+    "on_time",
+    "readable_at",
+]
 
 _EVER = 2**62
 NO_TIME = -(2**63)
@@ -62,6 +74,10 @@ class Limits:
     clock_skew: int = _EVER
     lateness: int = _EVER
     oldest: int = _EVER
+
+
+NO_LIMITS = Limits()
+"""The contract alone."""
 
 
 def honest(time: Any, available_at: Any, limits: Limits) -> Any:
@@ -109,14 +125,31 @@ class Judge:
     """Judges the records of one contract. Not for several threads at once."""
 
     def __init__(
-        self, contract: Contract, limits: Limits = Limits(), *, max_bytes: int = _EVER
+        self, contract: Contract, limits: Limits = NO_LIMITS, *, max_bytes: int = _EVER
     ) -> None:
         self.contract, self.limits = contract, limits
         self._decoder = EventDecoder(contract, max_bytes=max_bytes)
+        self._recorded = ArrowDecoder(contract)
 
     def records(self, values: Sequence[bytes | None], available_at: np.ndarray[Any, Any]) -> Judged:
         """Kafka's records: JSON values, and `readable_at` of their timestamps."""
-        return self._judged(self._decoder.decode(values), available_at)
+        decoded = self._decoder.decode(values)
+        return self._judged(decoded, available_at[np.asarray(decoded.kept, np.int64)])
+
+    def rows(
+        self, batch: pa.RecordBatch | pa.Table, available_at: pa.Array | pa.ChunkedArray
+    ) -> Judged:
+        """The lake's rows. A null `available_at` says that a row never was on Kafka.
+
+        Raises ContractError naming a column that is missing, of another type, or no text.
+        """
+        decoded = self._recorded.decode(batch)
+        kept = np.asarray(decoded.kept, np.int64)
+        times = decoded.columns[self.contract.time]
+        given = available_at.cast(pa.int64()).take(pa.array(kept))
+        loaded = given.is_null().to_numpy(zero_copy_only=False)
+        available = np.where(loaded, times, given.fill_null(0).to_numpy())
+        return self._judged(decoded, available)
 
     def why_late(self, judged: Judged, row: int) -> str:
         """Of a late row."""
@@ -127,11 +160,9 @@ class Judge:
             f" than {lateness / _HOUR_US:g} hours"
         )
 
-    def _judged(self, decoded: Decoded, available_at: np.ndarray[Any, Any]) -> Judged:
-        limits = self.limits
-        kept = np.asarray(decoded.kept, np.int64)
-        refused = dict(decoded.rejected)
-        available, columns = available_at[kept], decoded.columns
+    def _judged(self, decoded: Decoded, available: np.ndarray[Any, Any]) -> Judged:
+        limits, columns = self.limits, decoded.columns
+        kept, refused = np.asarray(decoded.kept, np.int64), dict(decoded.rejected)
         times = columns[self.contract.time]
         stamped = available != NO_TIME
         since = np.where(stamped, available, times)

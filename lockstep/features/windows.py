@@ -30,7 +30,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from lockstep.contracts import Contract, Limits
+from lockstep.contracts import NO_LIMITS, Contract, Limits
 
 __all__ = [
     "MOST_SCALE",
@@ -131,7 +131,7 @@ class WindowSet:
         Everything that its windows may see has then been appended before its own record.
         """
         skews = [source.clock_skew for source in self.sources.values()]
-        return Limits(min(skews)) if skews else Limits()
+        return Limits(min(skews)) if skews else NO_LIMITS
 
     def as_of(self, window: WindowSpec, time: Any) -> Any:
         """The end (exclusive) of a window of events at `time`: an int, or an int64 array."""

@@ -12,14 +12,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lockstep.contracts import Contract
+from lockstep.contracts import NO_LIMITS, Contract, Limits
 from lockstep.features.windows import WindowSet
 from lockstep.lake import partition_files, require_columns, state_files
+from lockstep.scoring.judging import FOLDER, judged
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-__all__ = ["read_events", "read_state", "windowed_events"]
+__all__ = ["read_events", "read_records", "windowed_events"]
 
 _TYPES = {"string": "string", "integer": "bigint", "number": "double", "timestamp": "timestamp"}
 _LANDED = "_available_at timestamp, _kafka_partition int, _kafka_offset bigint"
@@ -38,7 +39,8 @@ def windowed_events(
     """The events of `days`, each identity once, with `window_values`.
 
     Reads of each source just the days that the windows can see. `copies=False` says that the
-    days are known to hold none; `late` counts state events that came late, too.
+    days are known to hold none, and nothing that is refused; `late` counts state events that came
+    late, too.
     Raises LakeError naming the source and the day of state that is missing; a job over the
     result may fail with a ContractError inside, see `lockstep.errors.marked_in`.
     """
@@ -48,49 +50,58 @@ def windowed_events(
     require_columns(lake, contract, files)
     seen = state_files(lake, windows, days)
     state = {
-        source: read_state(spark, lake, windows.contracts[source], paths)
+        source: read_records(
+            spark, lake, windows.contracts[source], paths, windows.sources[source].limits
+        )
         for source, paths in seen.items()
     }
-    events = read_events(spark, contract, lake, files, copies=copies)
+    events = read_events(spark, contract, lake, files, windows.limits, copies=copies)
     return with_windows(events, contract, windows, state, late=late)
 
 
 def read_events(
-    spark: SparkSession, contract: Contract, lake: str, files: Sequence[str], *, copies: bool
+    spark: SparkSession,
+    contract: Contract,
+    lake: str,
+    files: Sequence[str],
+    limits: Limits,
+    *,
+    copies: bool,
 ) -> DataFrame:
     """The contract's columns of the given files, types widened as the lake's reader does.
 
-    With `copies`, each identity (id, time) once: the same row that
-    `lockstep.lake.read_partition` keeps. Without, no row is moved between machines.
+    With `copies`, what is not refused, each identity (id, time) once: the same rows that
+    `lockstep.lake.counted` keeps. Without, all rows as they lie there, and none is moved between
+    machines.
     """
     names = [field.name for field in contract.fields]
     if not copies:
         return _read(spark, contract, lake, files).select(*names)
     from lockstep.features.batch_values import first_copies
 
-    return first_copies(_placed(spark, lake, contract, files), contract).select(*names)
+    return first_copies(read_records(spark, lake, contract, files, limits), contract).select(*names)
 
 
-def read_state(
-    spark: SparkSession, lake: str, contract: Contract, files: Sequence[str]
+def read_records(
+    spark: SparkSession,
+    lake: str,
+    contract: Contract,
+    files: Sequence[str],
+    limits: Limits = NO_LIMITS,
 ) -> DataFrame:
-    """The rows of the given files that keep the contract, and where they lay on Kafka and lie."""
-    from lockstep.scoring.validity import is_valid
-
-    return _placed(spark, lake, contract, files).where(is_valid(contract))
-
-
-def _placed(spark: SparkSession, lake: str, contract: Contract, files: Sequence[str]) -> DataFrame:
-    """All rows of the given files, with what Kafka said of them and where they lie."""
+    """The rows of the given files that are not refused, copies and late ones included, with
+    where they lay on Kafka and where they lie."""
     from pyspark.sql import functions as f
 
     path = f.split(f.col("_metadata.file_path"), "/")
-    return _read(spark, contract, lake, files).select(
+    placed = _read(spark, contract, lake, files).select(
         "*",
+        f.element_at(path, -3).alias(FOLDER),
         f.element_at(path, -2).alias("_batch"),
         f.element_at(path, -1).alias("_file"),
         f.col("_metadata.row_index").alias("_row"),
     )
+    return judged(placed, contract, limits).drop(FOLDER)
 
 
 def _read(spark: SparkSession, contract: Contract, lake: str, files: Sequence[str]) -> DataFrame:

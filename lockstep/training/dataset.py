@@ -6,6 +6,7 @@ Their window values, where a model has windows, come from `lockstep.training.his
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lockstep.contracts import Columns, Contract
+from lockstep.contracts import NO_LIMITS, Columns, Contract, Judge, Limits
 from lockstep.errors import LakeError
 from lockstep.features.windows import NO_WINDOWS, WindowSet
-from lockstep.lake import days, read_partition
+from lockstep.lake import Counted, counted, days, read_partition, told_refused
+from lockstep.lake import read_rows as read_rows_of
 from lockstep.progress import Progress
 from lockstep.training.definition import Label, Period
 from lockstep.training.history import windowed_columns
+from lockstep.training.joining import outcomes_of
 from lockstep.training.labels import label_values
 
 __all__ = ["Rows", "label_days", "read_rows"]
@@ -96,11 +99,12 @@ def read_rows(
     windows: WindowSet = NO_WINDOWS,
     recorded: pa.Table | None = None,
 ) -> Rows:
-    """Read a period's events and join their labels by id.
+    """Read a period's events and join their labels, as `lockstep.training.joining` says.
 
-    `recorded` are events that were read before, with the values of `windows`: those of the
-    period are taken from it. An event is left out when its outcome was not known from its own
-    time on until `label.within` later.
+    Events and outcomes are judged as serving judges them; how many rows were refused, and why,
+    is told. `recorded` are events that were read before, with the values of `windows`: those of
+    the period are taken from it. An event is left out when its outcome was not known within
+    `label.within`.
 
     Raises LakeError naming the day that is missing, or when no event has a label.
     """
@@ -108,11 +112,13 @@ def read_rows(
     wanted = period.days() if recorded is None else []
     progress.start(f"read {period.start} until {period.until}", len(wanted) + len(later))
     if recorded is None:
-        table = _read(lake, events, wanted, None, progress)
+        table, refused = _read(lake, events, windows.limits, wanted, progress)
     else:
-        table = _of_period(recorded, events, period)
-    truth = _read(lake, outcomes, later, [*label.fields, outcomes.id, outcomes.time], progress)
-    found, lag = _outcomes_of(events, table, outcomes, truth)
+        table, refused = _of_period(recorded, events, period), Counter()
+    source = windows.sources.get(outcomes.source)
+    limits = source.limits if source else NO_LIMITS
+    truth, wrong = _read(lake, outcomes, limits, later, progress)
+    found, lag = outcomes_of(events, table, outcomes, truth)
     within = label.within // timedelta(microseconds=1)
     known = (found >= 0) & (lag >= 0) & (lag <= within)
     early, late = (found >= 0) & (lag < 0), (found >= 0) & (lag > within)
@@ -137,23 +143,9 @@ def read_rows(
     columns = windowed_columns(events, windows, table.filter(pa.array(known)))
     left_out = len(known) - int(known.sum() + early.sum() + late.sum())
     rows = Rows(columns, truths[known], left_out, int(early.sum()), int(late.sum()))
-    progress.finish(f"{len(rows):,} events with a known outcome, {rows.left_out(label)}")
+    told = told_refused(refused, events.source) + told_refused(wrong, outcomes.source)
+    progress.finish(f"{len(rows):,} events with a known outcome, {rows.left_out(label)}{told}")
     return rows
-
-
-def _outcomes_of(
-    events: Contract, table: pa.Table, outcomes: Contract, truth: pa.Table
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """For each event the row of its outcome, -1 for none, and by how many microseconds the
-    outcome came after it."""
-    place = pc.index_in(table[events.id].combine_chunks(), truth[outcomes.id].combine_chunks())
-    found = pc.fill_null(place, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    at, known_at = (
-        _plain(read[contract.time], "timestamp")
-        for read, contract in ((table, events), (truth, outcomes))
-    )
-    # A last element for the events without outcome.
-    return found, np.append(known_at, 0)[found] - at
 
 
 def _known_later(
@@ -180,17 +172,24 @@ def _known_later(
 def _read(
     lake: str,
     contract: Contract,
+    limits: Limits,
     wanted: Sequence[date],
-    columns: Sequence[str] | None,
     progress: Progress,
-) -> pa.Table:
-    def read(day: date) -> pa.Table:
-        table = read_partition(lake, contract, day, columns)
-        progress.advance()
-        return table
+) -> tuple[pa.Table, Counter[str]]:
+    """The events of some days, and how many rows were refused, by the kind of reason."""
+    refused: Counter[str] = Counter()
 
+    def read(day: date) -> Counted:
+        found = counted(read_rows_of(lake, contract, day), Judge(contract, limits))
+        progress.advance()
+        return found
+
+    tables = []
     with ThreadPoolExecutor(_READERS) as pool:
-        return pa.concat_tables(pool.map(read, wanted))
+        for found in pool.map(read, wanted):
+            tables.append(found.table)
+            refused.update(found.refused)
+    return pa.concat_tables(tables), refused
 
 
 def _of_period(recorded: pa.Table, events: Contract, period: Period) -> pa.Table:

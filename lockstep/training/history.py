@@ -7,6 +7,7 @@ order of their days, and each day's scored events look. Spark's values are the s
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
@@ -15,10 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lockstep.contracts import Columns, Contract, Validator, columns_from_arrow
+from lockstep.contracts import Columns, Contract, Judge, Limits, columns_from_arrow
 from lockstep.features.online import OnlineWindows
 from lockstep.features.windows import VALUES, WindowSet, epoch_micros
-from lockstep.lake import read_partition, state_days, state_files
+from lockstep.lake import (
+    LANDED,
+    Counted,
+    counted,
+    read_rows,
+    state_days,
+    state_files,
+    told_refused,
+)
 from lockstep.progress import Progress
 from lockstep.settings import Settings
 from lockstep.training.decimals import Decimals
@@ -39,7 +48,8 @@ def read_windowed(
 ) -> pa.Table:
     """The events of `days` in order of (event time, id), with `window_values`.
 
-    `decimals` is shown the state that is folded.
+    Events and state are judged as a worker judges them, before the first copy of each is taken;
+    how many rows were refused, and why, is told. `decimals` is shown the state that is folded.
 
     Raises LakeError for a day that is missing, ContractError for a sum that is beyond 2**53.
     """
@@ -48,18 +58,23 @@ def read_windowed(
     days = sorted(days)
     online = OnlineWindows(windows, complete_from=-(2**62))
     unfolded = {
-        source: _read_ahead(settings.lake, windows.contracts[source], wanted)
+        source: _read_ahead(
+            settings.lake, windows.contracts[source], windows.sources[source].limits, wanted
+        )
         for source, wanted in state_days(windows, days).items()
     }
-    validators = {source: Validator(windows.contracts[source]) for source in unfolded}
+    refused: dict[str, Counter[str]] = defaultdict(Counter)
     waiting = {source: next(records, None) for source, records in unfolded.items()}
     tables = []
-    for day, table in _read_ahead(settings.lake, contract, days):
+    for day, read in _read_ahead(settings.lake, contract, windows.limits, days):
         for source, records in unfolded.items():
             last = max(windows.days(source, day, day))
             while (found := waiting[source]) is not None and found[0] <= last:
-                _fold(online, source, validators[source], found[1], decimals)
+                _fold(online, source, found[1].table, decimals)
+                refused[f"{source} as state"].update(found[1].refused)
                 waiting[source] = next(records, None)
+        table = read.table
+        refused[contract.source].update(read.refused)
         columns = columns_from_arrow(contract, table)
         values = online.values(columns, columns[contract.time])
         flat = pa.array(values.reshape(-1))
@@ -69,7 +84,8 @@ def read_windowed(
         progress.advance()
     table = pa.concat_tables(tables)
     table = table.sort_by([(contract.time, "ascending"), (contract.id, "ascending")])
-    progress.finish(f"{table.num_rows:,} events with {len(windows)} windows")
+    told = "".join(told_refused(kinds, source) for source, kinds in refused.items())
+    progress.finish(f"{table.num_rows:,} events with {len(windows)} windows{told}")
     return table
 
 
@@ -86,33 +102,22 @@ def windowed_columns(contract: Contract, windows: WindowSet, table: pa.Table) ->
 
 
 def _read_ahead(
-    lake: str, contract: Contract, days: Sequence[date]
-) -> Iterator[tuple[date, pa.Table]]:
-    """Each day's events, each identity once, with what Kafka said of them; read in advance."""
+    lake: str, contract: Contract, limits: Limits, days: Sequence[date]
+) -> Iterator[tuple[date, Counted]]:
+    """Each day's events, judged and each once; read in advance."""
 
-    def read(day: date) -> tuple[date, pa.Table]:
-        return day, read_partition(lake, contract, day, landed=True)
+    def read(day: date) -> tuple[date, Counted]:
+        return day, counted(read_rows(lake, contract, day), Judge(contract, limits))
 
     with ThreadPoolExecutor(_READERS) as pool:
         yield from pool.map(read, days)
 
 
-def _fold(
-    online: OnlineWindows,
-    source: str,
-    validator: Validator,
-    table: pa.Table,
-    decimals: Decimals | None,
-) -> None:
+def _fold(online: OnlineWindows, source: str, table: pa.Table, decimals: Decimals | None) -> None:
     contract = online.windows.contracts[source]
     columns = columns_from_arrow(contract, table)
-    if broken := validator.violations(columns):
-        # What breaks the contract is no event; a worker refuses it, too.
-        kept = np.delete(np.arange(table.num_rows), list(broken))
-        table, columns = table.take(kept), {name: c[kept] for name, c in columns.items()}
     if decimals is not None:
         decimals.look(source, columns)
     times = table[contract.time].cast(pa.int64())
-    # What never was on Kafka became readable when it happened.
-    available_at = pc.coalesce(table["_available_at"].cast(pa.int64()), times)
+    available_at = pc.coalesce(table[LANDED.names[0]].cast(pa.int64()), times)
     online.fold(source, columns, available_at.to_numpy().astype(np.int64))

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pyspark.sql import SparkSession
 
-from lockstep.contracts import Contract, Validator, columns_from_arrow
+from lockstep.contracts import NO_LIMITS, Contract, Validator, columns_from_arrow
 from lockstep.features.batch import with_windows
 from lockstep.features.windows import WindowSet
+from lockstep.scoring.judging import FOLDER, judged
 from lockstep.scoring.session import spark_session
-from lockstep.scoring.validity import is_valid
 from tests.contracts.test_validation import DTYPES, values
 from tests.features import window_cases
 from tests.features.window_cases import SCORED, History, arrow, expected_bits, histories
@@ -165,7 +165,15 @@ def test_spark_refuses_what_the_worker_refuses(spark: SparkSession) -> None:
             for field in contract.fields
         }
     ).append_column("_n", pa.array(np.arange(len(events))))
-    made = spark.createDataFrame(table).select("_n", is_valid(contract).alias("valid")).toArrow()
-    valid = dict(zip(made["_n"].to_pylist(), made["valid"].to_pylist(), strict=True))
-    wrong = [events[n] for n in range(len(events)) if valid[n] == (n in refused)]
+    # A time that is on no calendar is in no day's folder.
+    times = np.datetime64("1970-01-01T00:00:00.000000") + columns[contract.time].astype("m8[us]")
+    days = [f"date={day}" for day in times.astype("M8[D]").astype(str).tolist()]
+    table = table.append_column(FOLDER, pa.array(days))
+    table = table.filter(pa.array([len(day) == len("date=2013-01-01") for day in days]))
+    held = table["_n"].to_pylist()
+    none = pa.nulls(table.num_rows, pa.timestamp("us", "UTC"))
+    records = spark.createDataFrame(table.append_column("_available_at", none))
+    valid = set(judged(records, contract, NO_LIMITS).toArrow()["_n"].to_pylist())
+    assert set(held) & refused.keys()
+    wrong = [events[n] for n in held if (n in valid) == (n in refused)]
     assert not wrong
