@@ -111,6 +111,11 @@ def verified_text(name: str, verified: Verified) -> str:
         lines.append("stored certificate: none beside the model")
     else:
         lines.append(f"stored certificate: {verified.stored.summary()}")
+        if rows := verified.stored.feature_rows():
+            lines.append(
+                f"    row features were NumPy's on {rows:,} rows; here, without models/, native was"
+                " given the graph's"
+            )
     return "\n".join(lines)
 
 

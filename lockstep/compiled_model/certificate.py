@@ -71,6 +71,10 @@ class Certificate(msgspec.Struct, frozen=True):
         """Rows compared, over all sets."""
         return sum(found.rows for found in self.compared.values())
 
+    def feature_rows(self) -> int:
+        """Rows whose features were compared with NumPy's, and none differed."""
+        return sum(found.rows for found in self.compared.values() if found.features_differ == 0)
+
     def summary(self) -> str:
         """One line for people."""
         worst = max(found.largest_score_difference for found in self.compared.values())

@@ -26,7 +26,8 @@ _OTHERS = tuple(
 
 def is_own(file: str) -> bool:
     """Whether a use case's author wrote a source file: not Python, a library or Lockstep."""
-    return not file.startswith((*_OTHERS, "<"))
+    # A library that was compiled names its sources as they lay where it was built.
+    return Path(file).is_absolute() and not file.startswith(_OTHERS)
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from lockstep.compiling.native import Answers, native_answers, native_booster
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, RowSet, certify
 from lockstep.compiling.same_features import require_own_rows, same_features
 from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
+from lockstep.errors import UsageError
 from lockstep.features.windows import WindowSet
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
@@ -80,6 +81,7 @@ def compile_model(
     `answered` is told rows as they are answered, `rows_to_answer` of them in all.
     """
     booster = native_booster(booster, traced.names)
+    _require_rows(traced, validation)
     require_own_rows(traced, validation)
     forest = read_forest(booster)
     margin, score = margin_and_score(traced.matrix, forest)
@@ -113,6 +115,20 @@ def compile_model(
         answered=answered,
     )
     return Compiled(model, certificate)
+
+
+def _require_rows(traced: Traced, validation: Columns) -> None:
+    """Raises UsageError for columns that are missing, or of no or of several lengths."""
+    wanted = (*(field.name for field in traced.contract.fields), *traced.windows.names)
+    lacks = [name for name in wanted if name not in validation]
+    if lacks:
+        problem = f"the validation rows lack {', '.join(lacks)}"
+    else:
+        rows = sorted({len(column) for column in validation.values()})
+        if len(rows) == 1 and rows[0]:
+            return
+        problem = f"the validation columns have {', '.join(map(str, rows))} rows"
+    raise UsageError(problem, next="columns_from_arrow(contract, table), and a column a window")
 
 
 def rows_to_answer(validation: int) -> int:

@@ -57,7 +57,7 @@ def native_answers(booster: Any, matrix: np.ndarray[Any, Any]) -> Answers:
 
 
 def _require_nan(missing: Any) -> None:
-    if not np.isnan(missing):
+    if not (isinstance(missing, float | np.floating) and np.isnan(missing)):
         raise UsageError(
             f"the estimator was trained with missing={missing}: it takes that number for a null,"
             " and a compiled model takes NaN only",
@@ -68,7 +68,7 @@ def _require_nan(missing: Any) -> None:
 def _best_rounds(booster: Any) -> int | None:
     """How many rounds were the best; None where nobody stopped early."""
     best = booster.attr("best_iteration")
-    return None if best is None else int(best) + 1
+    return int(best) + 1 if best is not None and best.isdecimal() else None
 
 
 def _require_whole(booster: Any) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from lockstep.compiling.estimator import read_forest, require_objective, require_trees
 from lockstep.errors import UsageError
 
-__all__ = ["boost", "require_parameters"]
+__all__ = ["boost", "reason", "require_parameters"]
 
 _OF_FEATURES = frozenset({"monotone_constraints", "interaction_constraints"})
 """Parameters that can be tried only when the features are known."""
@@ -114,7 +114,7 @@ def _refuse(warning: str, booster: Any) -> None:
     found = _UNUSED.search(warning)
     if found is None:
         raise UsageError(
-            f"XGBoost warns of the parameters: {_reason(warning)}", next="mend parameters="
+            f"XGBoost warns of the parameters: {reason(warning)}", next="mend parameters="
         )
     names = re.findall(r'"(.*?)"', found[1])
     known = sorted(_known(json.loads(booster.save_config())["learner"]))
@@ -149,11 +149,15 @@ def _refusals() -> Iterator[None]:
         yield
     except Exception as error:  # its Python side raises whatever comes
         raise UsageError(
-            f"XGBoost refuses to train: {_reason(str(error))}", next="mend parameters="
+            f"XGBoost refuses to train: {reason(error)}", next="mend parameters="
         ) from None
 
 
-def _reason(text: str) -> str:
+def reason(error: Exception | str) -> str:
     """What XGBoost says, without its clock, its files and its stack."""
-    words = _PREFIX.sub("", text.strip()).split("Stack trace:")[0].split("Objective candidate:")[0]
+    words = (
+        _PREFIX.sub("", str(error).strip())
+        .split("Stack trace:")[0]
+        .split("Objective candidate:")[0]
+    )
     return " ".join(words.split())[:300]

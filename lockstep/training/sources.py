@@ -108,8 +108,9 @@ def _place(name: str) -> _Place | None:
         return None
     if spec is None:
         return None
-    file = Path(spec.origin) if spec.origin and spec.has_location else None
-    place = _Place(file, tuple(map(Path, spec.submodule_search_locations or ())))
+    file = Path(spec.origin).absolute() if spec.origin and spec.has_location else None
+    folders = spec.submodule_search_locations or ()
+    place = _Place(file, tuple(Path(folder).absolute() for folder in folders))
     for part in parts:
         inner = _inside(place.folders, part)
         if inner is None:

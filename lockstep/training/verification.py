@@ -16,12 +16,13 @@ from lockstep.compiled_model import CompiledModel, open_model
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.compiled_model.parts import features_part
-from lockstep.contracts import Columns, columns_from_arrow
+from lockstep.contracts import Columns
 from lockstep.errors import LakeError, ModelRefused, UsageError
 from lockstep.lake import partition_files, read_partition, state_files
 from lockstep.progress import Progress, Silent
 from lockstep.registry.locate import Located
 from lockstep.settings import Settings
+from lockstep.training.boosting import reason
 from lockstep.training.history import read_windowed, windowed_columns
 
 __all__ = ["Verified", "verify"]
@@ -82,12 +83,13 @@ def _measure(
     rows = len(next(iter(columns.values())))
     try:
         booster = native_booster(booster, model.manifest.features)
+        forest = read_forest(booster)
     except UsageError as error:
         raise ModelRefused(
             f"the native model beside it is not what was compiled: {error.message}"
         ) from None
     progress.start("compare with the native model", rows_to_answer(rows))
-    matrix, forest = features_part(model), read_forest(booster)
+    matrix = features_part(model)
     scorer = open_scorer(model, settings.tree_kernel)
     sets = row_sets(model, scorer, matrix, forest, booster, columns)
     certificate = certify(
@@ -114,13 +116,12 @@ def _booster(native: bytes) -> Any:
     try:
         booster.load_model(bytearray(native))
     except xgboost.core.XGBoostError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise ModelRefused(f"the native model beside it cannot be read: {reason}") from None
+        raise ModelRefused(f"the native model beside it cannot be read: {reason(error)}") from None
     return booster
 
 
 def _recorded(settings: Settings, model: CompiledModel, progress: Progress) -> Columns | None:
-    """The events of the test period; None when the lake lacks a day of it."""
+    """The events of the test period; None when the lake lacks a day of it, or has no event."""
     about, contract, windows = model.manifest.training, model.contract, model.windows
     first, until = date.fromisoformat(about.tested_from), date.fromisoformat(about.tested_until)
     days = [first + timedelta(days=n) for n in range((until - first).days)]
@@ -130,11 +131,12 @@ def _recorded(settings: Settings, model: CompiledModel, progress: Progress) -> C
         state_files(settings.lake, windows, days)
         if not windows:
             tables = [read_partition(settings.lake, contract, day) for day in days]
-            return columns_from_arrow(contract, pa.concat_tables(tables))
+            table = pa.concat_tables(tables)
     except LakeError:
         return None
-    table = read_windowed(settings, contract, windows, days, progress)
-    return windowed_columns(contract, windows, table)
+    if windows:
+        table = read_windowed(settings, contract, windows, days, progress)
+    return windowed_columns(contract, windows, table) if table.num_rows else None
 
 
 def _golden(model: CompiledModel) -> Columns:

@@ -108,6 +108,30 @@ def test_what_is_no_booster(model):
         native_booster(model, NAMES)
 
 
+@pytest.mark.parametrize(
+    ("validation", "said"),
+    [
+        (lambda: some(slice(0, 0)), "validation columns have 0 rows"),
+        (lambda: some(slice(0, 9)) | {"seats": np.zeros(8)}, "validation columns have 8, 9 rows"),
+        (lambda: {"seats": np.zeros(8)}, "validation rows lack event_id, departed_at"),
+    ],
+)
+def test_validation_rows_that_are_none(validation, said):
+    traced = trace(lambda event, fitted: {"seats": event["seats"]}, {}, departures())
+    matrix = xgboost.DMatrix(X[:, :1], label=Y)
+    with pytest.raises(UsageError, match=said):
+        compile_model(
+            use_case="flight_delay",
+            contract=departures(),
+            traced=traced,
+            booster=xgboost.train({"objective": "binary:logistic", "nthread": 1}, matrix, 1),
+            validation=validation(),
+            training=about_nothing(),
+            versions={},
+            fingerprints={},
+        )
+
+
 def test_compile_model_asks_first():
     """The same distances and seats, the other way round: nothing else would notice."""
 

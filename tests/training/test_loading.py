@@ -100,6 +100,15 @@ def test_an_event_that_breaks_its_contract_is_named(january, tmp_path, monkeypat
     assert not list(tmp_path.rglob("*.parquet"))
 
 
+def test_what_data_py_raises_is_said_with_its_line(january, tmp_path, monkeypatch):
+    def tables(self, contract):
+        return [january["nobody"]]
+
+    monkeypatch.setattr(_Source, "tables", tables)
+    with pytest.raises(UsageError, match=r"data\.py raised KeyError: .* at \S*test_loading\.py:\d"):
+        load(january, tmp_path, monkeypatch)
+
+
 def test_a_use_case_without_data(tmp_path):
     with pytest.raises(UsageError, match=r"there is no models/nobody/data.py"):
         loading.load(str(tmp_path), "nobody")

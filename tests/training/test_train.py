@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xgboost
 
 from lockstep.compiled_model import open_model
 from lockstep.compiled_model.certificate import Certificate
@@ -98,6 +99,9 @@ def test_its_certificate_can_be_measured_again(tiny, trained, java_home):
     assert verified.recorded_events > 3_000
     assert verified.certificate is not None
     assert verified.certificate.rows() > 40_000
+    assert verified.certificate.feature_rows() == 0
+    assert verified.stored is not None
+    assert verified.stored.feature_rows() == verified.recorded_events + 10_000
     assert verified.stored == Certificate.from_json(certificate_path(trained).read_bytes())
     without = verify(settings.model_copy(update={"lake": "/no/lake"}), found)
     assert without.recorded_events == 0
@@ -119,6 +123,15 @@ def test_another_native_model_is_noticed(tiny, trained, tmp_path):
     settings = settings_of(tiny, lake="/no/lake")
     with pytest.raises(ModelRefused, match="margins differ from native"):
         verify(settings, found)
+    renamed = xgboost.Booster(model_file=bytearray(found.native or b""))
+    renamed.feature_names = list(reversed(renamed.feature_names or ()))
+    for native, said in (
+        (renamed, r"is not what was compiled: feature 0 is '\w+' in the booster"),
+        (unfit(5), r"is not what was compiled: the booster has 5 features"),
+    ):
+        other_features = dataclasses.replace(found, native=bytes(native.save_raw("ubj")))
+        with pytest.raises(ModelRefused, match=said):
+            verify(settings, other_features)
     with pytest.raises(ModelRefused, match="native model beside it cannot be read"):
         verify(settings, dataclasses.replace(found, native=b"nothing"))
     with pytest.raises(ModelRefused, match="certificate beside tiny is of digest"):
@@ -126,6 +139,12 @@ def test_another_native_model_is_noticed(tiny, trained, tmp_path):
             settings,
             dataclasses.replace(found, certificate=certificate_path(other).read_bytes()),
         )
+
+
+def unfit(features: int) -> xgboost.Booster:
+    """A booster of something else."""
+    rows = xgboost.DMatrix(np.eye(features, dtype="f4"), label=np.arange(features) % 2)
+    return xgboost.train({"objective": "binary:logistic", "nthread": 1}, rows, 1)
 
 
 def test_a_day_that_the_lake_lacks(tmp_path, monkeypatch):
