@@ -15,7 +15,7 @@ from lockstep.contracts.pattern import matched, why_no_pattern
 from lockstep.contracts.place import Place
 from lockstep.errors import UsageError
 
-__all__ = ["RESERVED", "Field", "Kind", "check_name", "is_reserved", "read_field"]
+__all__ = ["KEYWORDS", "RESERVED", "Field", "Kind", "check_name", "is_reserved", "read_field"]
 
 Kind = Literal["string", "integer", "number", "timestamp"]
 """timestamp: an integer of microseconds since 1970-01-01 UTC, in JSON as in every column."""
@@ -32,12 +32,20 @@ _TYPES = ("string", "integer", "number")
 _TEXTS = ("title", "description", "$comment")
 _ANY = ("type", *_TEXTS, "x-sensitive")
 _RANGE = (*_ANY, "minimum", "maximum")
-_KEYWORDS: Mapping[Kind, tuple[str, ...]] = {
+KEYWORDS: Mapping[Kind, tuple[str, ...]] = {
     "string": (*_ANY, "enum", "pattern", "minLength", "maxLength"),
     "number": _RANGE,
     "integer": (*_RANGE, "x-unit"),
     "timestamp": (*_RANGE, "x-unit"),
 }
+"""What a field's schema may say, by the kind of the field.
+
+`type` is "string", "integer" or "number", or a list of one of them and "null". An integer with
+`"x-unit": "timestamp-micros"` is a timestamp: microseconds since 1970-01-01 UTC. Integers,
+numbers and timestamps need `minimum` and `maximum`, both inclusive; strings need `maxLength`, or
+an `enum` of strings. `"x-sensitive": true` keeps a field's values out of profiles, and a window
+can only count over it. Texts (`title`, `description`, `$comment`) are for people.
+"""
 _EXACT = 2**53
 """Integers up to it survive every reader of JSON, and the difference of two fits int64."""
 _EARLIEST, _LATEST = (
@@ -106,7 +114,7 @@ def read_field(place: Place, name: str, spec: Any, *, required: bool) -> Field:
     """A field of its schema. Raises UsageError for what a later layer could not keep."""
     place.object("its schema", spec)
     kind, null = _kind(place, spec)
-    place.keywords(spec, _KEYWORDS[kind], texts=_TEXTS, of=f"a {kind}")
+    place.keywords(spec, KEYWORDS[kind], texts=_TEXTS, of=f"a {kind}")
     sensitive = spec.get("x-sensitive", False)
     if not isinstance(sensitive, bool):
         place.refuse("x-sensitive", sensitive, "neither true nor false", "true or false")

@@ -65,15 +65,19 @@ def _duration(of: str, text: str) -> int:
 class Source:
     """State events: a lake table, and how late its records may be and still count.
 
-    `delay` is how long windows wait for events; `clock_skew` is how far a producer's clock may
-    be ahead. `time` and `id` name fields, and are the contract's own when left out.
+    >>> arrivals = Source("flight_arrivals", delay="1min", clock_skew="5s")
     """
 
     name: str
+    """The lake table: `source` of the events' contract."""
     delay: str
+    """How long windows wait for events: a whole number and ms, s, min, h or d."""
     clock_skew: str
+    """How far a producer's clock may be ahead, at least 1ms and below `delay`."""
     time: str | None = None
+    """A field; the contract's own when left out."""
     id: str | None = None
+    """The same."""
 
     def __post_init__(self) -> None:
         delay = _duration(f"source {self.name}: delay", self.delay)
@@ -96,22 +100,43 @@ class Source:
 class Window:
     """An aggregate over a source's events of the last `over`, in steps of `hop`.
 
-    `by` names one or several fields that scored and state events have in common. `value` is a
-    number or integer field, or the difference of two: "dep_delay - arr_delay". `scale` is how
-    many decimals of it count: values are rounded to so many, and added up as integers. It must
-    be given for a number, and is 0 for integers. `where` compares the state event's fields with
-    literals, joined by `and`: "origin = 'JFK' and air_time is not null".
+    >>> arrivals = Source("flight_arrivals", delay="1min", clock_skew="5s")
+    >>> delay = Window(
+    ...     "origin_delay_3h",
+    ...     arrivals,
+    ...     by="origin",
+    ...     value="arr_delay",
+    ...     agg="mean",
+    ...     over="3h",
+    ...     hop="5min",
+    ...     scale=0,
+    ... )
+    >>> Window("late_3h", arrivals, by=("origin", "carrier"), agg="count", over="3h", hop="7min")
+    Traceback (most recent call last):
+    lockstep.errors.UsageError: window late_3h: over 3h is not a multiple of hop 7min
+    next: in its declaration: a hop that divides over, such as over 3h and hop 5min
     """
 
     name: str
+    """What `features` calls it in the event."""
     source: Source
     by: str | tuple[str, ...]
+    """One or several fields, strings or integers, that scored and state events have in common."""
     agg: Aggregate
+    """count, sum, mean, min, max or last."""
     over: str
+    """A duration, a multiple of `hop`."""
     hop: str
+    """A duration: windows end at multiples of it."""
     value: str | None = None
+    """A number or integer field, or the difference of two: "dep_delay - arr_delay". A count may
+    do without, and counts events then."""
     scale: int | None = None
+    """How many decimals of the value count, 0 to 9: values are rounded to so many, and added up as
+    integers. It must be given for a number, unless it is only counted; integers have none."""
     where: str | None = None
+    """Which events count: comparisons of their fields with literals, joined by `and`:
+    "origin = 'JFK' and air_time is not null"."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -128,7 +153,7 @@ class Window:
         if hop <= 0 or over <= 0 or over % hop:
             self._refuse(
                 f"over {self.over} is not a multiple of hop {self.hop}",
-                "an hop that divides over, such as over 3h and hop 5min",
+                "a hop that divides over, such as over 3h and hop 5min",
             )
         if self.agg != "count" and self.value is None:
             self._refuse(f"{self.agg} needs a value", 'value="FIELD"')

@@ -17,7 +17,13 @@ Event: TypeAlias = Mapping[str, Array]
 
 
 def namespace(array: Array) -> Any:
-    """The array-API functions that go with `array`."""
+    """The array-API functions that go with `array`.
+
+    >>> import numpy as np
+    >>> xp = namespace(np.array([1.0, 4.0]))
+    >>> xp.astype(xp.sqrt(np.array([1.0, 4.0])), xp.float32)
+    array([1., 2.], dtype=float32)
+    """
     return array.__array_namespace__()
 
 
@@ -25,6 +31,10 @@ def lookup(values: Array, codes: Mapping[str, float], default: float) -> Array:
     """float32 codes of strings; `default` for a null and for a string without a code.
 
     `codes` becomes a constant of the graph.
+
+    >>> import numpy as np
+    >>> lookup(np.array(["AA", "ZZ", ""], object), {"AA": 1.0}, default=0.0)
+    array([1., 0., 0.], dtype=float32)
     """
     exact = {key: np.float32(code) for key, code in codes.items()}
     if isinstance(values, np.ndarray):
@@ -39,6 +49,10 @@ def floor_divide(values: Array, by: int) -> Array:
     """floor(values / by) of int64 values; `by` is positive. Also exact before 1970.
 
     `values // by` means the same, but is traced into three times as many nodes.
+
+    >>> import numpy as np
+    >>> floor_divide(np.array([7, -1]), 2)
+    array([ 3, -1])
     """
     if by <= 0:
         raise ValueError(f"by is {by}, not positive")

@@ -67,7 +67,13 @@ class Zone:
 
 
 def local_time(utc: Array, zone: Zone) -> Array:
-    """Microseconds on the zone's wall clock, as if they were UTC, of UTC microseconds."""
+    """Microseconds on the zone's wall clock, as if they were UTC, of UTC microseconds.
+
+    >>> import numpy as np
+    >>> noon = np.array([1_357_041_600_000_000])  # 2013-01-01, in UTC
+    >>> (local_time(noon, Zone.load("America/New_York")) - noon) // 3_600_000_000
+    array([-5])
+    """
     xp = namespace(utc)
     bucket = floor_divide(utc - zone.start, zone.width)
     last = len(zone.change) - 1

@@ -29,7 +29,12 @@ __all__ = ["Definition", "Label", "Period", "contract", "load_definition", "load
 
 @dataclass(frozen=True)
 class Period:
-    """UTC days of event time, `until` exclusive."""
+    """UTC days of event time, `until` exclusive.
+
+    >>> from datetime import date
+    >>> len(Period(date(2013, 1, 1), date(2013, 2, 1)).days())
+    31
+    """
 
     start: date
     until: date
@@ -55,7 +60,17 @@ class Period:
 
 @dataclass(frozen=True)
 class Label:
-    """Where the truth comes from: other events, with the id of the event that is scored."""
+    """Where the truth comes from: other events, with the id of the event that is scored.
+
+    >>> from datetime import timedelta
+    >>> late = Label(
+    ...     contract="arrival.v1.json",
+    ...     fields=("arr_delay",),
+    ...     of=lambda arrivals: arrivals["arr_delay"] > 15,
+    ...     meaning="arr_delay > 15 minutes",
+    ...     within=timedelta(days=1),
+    ... )
+    """
 
     contract: str
     """File name of their contract, in schemas/USE_CASE."""
@@ -91,7 +106,25 @@ class Label:
 
 @dataclass(frozen=True)
 class Definition:
-    """One use case's model."""
+    """One use case's model: `MODEL = Definition(...)` in models/USE_CASE/model.py.
+
+    The test period begins when the labels of the training period are known: as many days after
+    it as the label's `within` reaches into.
+
+    >>> from datetime import date, timedelta
+    >>> label = Label("outcome.v1.json", ("y",), lambda o: o["y"], "y", timedelta(hours=1))
+    >>> MODEL = Definition(
+    ...     contract="event.v1.json",
+    ...     features=lambda event, fitted: {"x": event["x"]},
+    ...     fit=lambda columns: {},
+    ...     label=label,
+    ...     train=Period(date(2013, 1, 1), date(2013, 9, 1)),
+    ...     test=Period(date(2013, 9, 2), date(2013, 10, 1)),
+    ...     parameters={"objective": "reg:squarederror", "max_depth": 4},
+    ...     trees=200,
+    ...     gates={"rmse": 3.0},
+    ... )
+    """
 
     contract: str
     """File name of the scored events' contract, in schemas/USE_CASE."""
