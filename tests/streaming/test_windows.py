@@ -305,7 +305,7 @@ def test_a_state_topic_that_is_not_there(windowed_deployment: Deployment) -> Non
         future.result()
     code, log = windowed_deployment.worker().end()
     assert code == 1
-    assert f"state topic {windowed_deployment.arrivals} does not exist" in log
+    assert f"windows: topic {windowed_deployment.arrivals} does not exist" in log
 
 
 def test_a_state_topic_recreated_under_the_worker(
