@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lockstep.batch.plan import Pin, Plan
 from lockstep.compiled_model import open_model
-from lockstep.contracts import Contract, Judge, kind_of
+from lockstep.contracts import Contract, Judge, kind_of, spelled_nulls
 from lockstep.errors import ContractError, UsageError
 from lockstep.lake import (
     LANDED,
@@ -185,12 +184,10 @@ def sample_frame(table: pa.Table, contract: Contract) -> Any:
     step = -(-table.num_rows // SAMPLE_ROWS)
     if step > 1:
         table = table.take(pa.array(range(0, table.num_rows, step)))
+    table = spelled_nulls(contract, table)
     for number, field in enumerate(contract.fields):
-        column = table.column(number)
         if field.kind == "timestamp":
-            table = table.set_column(number, field.name, column.cast(pa.int64()))
-        if field.kind == "string" and field.nullable:
-            column = pc.if_else(pc.equal(column, ""), None, column)
+            column = table.column(number).cast(pa.int64())
             table = table.set_column(number, field.name, column)
     return table.to_pandas()
 

@@ -8,6 +8,7 @@ from lockstep.contracts.columns import (
     encode_strings,
     encoded_columns,
     model_inputs,
+    spelled_nulls,
 )
 from lockstep.contracts.contract import Contract
 from lockstep.contracts.decoding import Decoded, EventDecoder
@@ -56,5 +57,6 @@ __all__ = [
     "on_time",
     "readable_at",
     "require_text",
+    "spelled_nulls",
     "to_json",
 ]

@@ -31,6 +31,7 @@ __all__ = [
     "encode_strings",
     "encoded_columns",
     "model_inputs",
+    "spelled_nulls",
 ]
 
 Columns = Mapping[str, np.ndarray[Any, Any]]
@@ -99,6 +100,20 @@ def columns_and_nulls(
         for field, column in _read(contract, batch, nulls)
     }
     return columns, nulls
+
+
+def spelled_nulls(contract: Contract, table: pa.Table) -> pa.Table:
+    """The same rows, with a null for whatever reads as one: NaN, and "" where null may be."""
+    for position, name in enumerate(table.schema.names):
+        field, column = contract.by_name.get(name), table.column(position)
+        if field is None or not field.nullable:
+            continue
+        if field.kind == "number":
+            column = pc.if_else(pc.is_nan(column), None, column)
+        elif field.kind == "string":
+            column = pc.if_else(pc.equal(column, ""), None, column)
+        table = table.set_column(position, table.schema.field(position), column)
+    return table
 
 
 def encode_strings(columns: Columns) -> dict[str, Any]:

@@ -13,12 +13,16 @@ A contract means what JSON Schema means by it, but for this, in every layer alik
   said in `lockstep.contracts.pattern`.
 - A number is a float64. An integer has no fraction and no exponent: 1.0 is none.
 - Fields that the contract does not know are ignored, so that producers may send them first.
+
+Names are identifiers of ASCII, at most 63 characters, and differ in more than case. Integers lie
+within 2**53, up to which readers of JSON keep every digit; numbers are finite in float32, as the
+model reads them; timestamps lie in the years 1600 to 9000. A string has at most 1,000,000
+characters; the id at most 512, for every index holds it.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +30,7 @@ from typing import Any
 from lockstep.contracts.field import Field, check_name, read_field
 from lockstep.contracts.place import Place
 from lockstep.errors import UsageError
+from lockstep.names import lake_name_fault
 
 __all__ = ["Roles", "parse_document", "read_document"]
 
@@ -33,8 +38,6 @@ _TEXTS = ("$schema", "$id", "$comment", "title", "description")
 _TOP = (*_TEXTS, "type", "x-lockstep", "properties", "required", "additionalProperties")
 _NEEDED = ("name", "version", "source", "id", "time")
 _ABOUT = (*_NEEDED, "entity")
-_TITLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""Also the name of a folder in the lake."""
 _LONGEST_ID = 512
 """In UTF-8 2,048 bytes: with the other columns of a prediction's key less than the 2,704 that a
 row of an index may have in Postgres."""
@@ -139,19 +142,14 @@ def _required(place: Place, names: Any, properties: Mapping[str, Any]) -> set[st
 
 
 def _roles(place: Place, about: Mapping[str, Any]) -> Roles:
-    place.keywords(about, _ABOUT, texts=("id", "time", "entity"), of="x-lockstep")
+    place.keywords(about, _ABOUT, texts=("name", "source", "id", "time", "entity"), of="x-lockstep")
     for keyword in _NEEDED:
         if keyword not in about:
             place.missing(keyword, "every contract has it", f'"{keyword}" into "x-lockstep"')
     for keyword in ("name", "source"):
-        value = about[keyword]
-        if not isinstance(value, str) or not _TITLE.fullmatch(value):
-            place.refuse(
-                keyword,
-                value,
-                "not a name of at most 100 letters, digits, dots, dashes and underscores",
-                f'such as "{keyword}": "flight_departures"',
-            )
+        # The source is a folder of the lake; a name is written like one.
+        if fault := lake_name_fault(about[keyword]):
+            place.refuse(keyword, about[keyword], f"which {fault}", f'"{keyword}": "departures"')
     place.whole(about, "version", 1, 2**31 - 1, "the number of a version")
     known: dict[str, Any] = {keyword: about.get(keyword) for keyword in _ABOUT}
     return Roles(**known)

@@ -55,7 +55,10 @@ _EARLIEST, _LATEST = (
 reach further still have room."""
 _LONGEST = 1_000_000
 """Characters of a string; an event of more would not fit into Kafka's messages."""
-_SHOWN = 10
+_LONGEST_PATTERN = 500
+"""RE2 takes longer ones; nobody reads them."""
+_SHOWN = 200
+"""Characters of an enum that a reason shows."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class Field:
         if self.kind != "string":
             return f"between {self.minimum} and {self.maximum}"
         if self.enum:
-            more = ", ..." if len(self.enum) > _SHOWN else ""
-            return f"one of {', '.join(self.enum[:_SHOWN])}{more}"
+            members = ", ".join(self.enum)
+            return f"one of {members if len(members) <= _SHOWN else members[:_SHOWN] + '...'}"
         length = f"{max(self.min_length, 1)} to {self.max_length} characters, none of them NUL"
         return f"{length}, that match {self.pattern}" if self.pattern else length
 
@@ -223,8 +226,8 @@ def _string(place: Place, spec: Mapping[str, Any], *, null: bool) -> dict[str, A
         place.refuse("minLength", shortest, f"above maxLength, {longest}", "the lower")
     pattern = spec.get("pattern")
     if "pattern" in spec:
-        if not isinstance(pattern, str):
-            place.refuse("pattern", pattern, "not text", "a regular expression")
+        if not isinstance(pattern, str) or len(pattern) > _LONGEST_PATTERN:
+            place.refuse("pattern", pattern, "not text of at most 500 characters", "a shorter one")
         if wrong := why_no_pattern(pattern):
             place.refuse("pattern", pattern, f"which RE2 cannot read: {wrong}", "another one")
     if "enum" not in spec and longest is None:

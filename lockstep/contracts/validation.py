@@ -118,7 +118,7 @@ def _reason(field: Field, value: str) -> str | None:
     if value == "" and field.nullable:
         return None
     if field.enum and value not in field.enum:
-        return f"{field.name} is {_shown(field, value)}, not one of {', '.join(field.enum)}"
+        return f"{field.name} is {_shown(field, value)}, not {field.expected}"
     if len(value) < max(field.min_length, 1):
         return f"{field.name} is empty or too short: {_shown(field, value)}"
     if len(value) > field.max_length:

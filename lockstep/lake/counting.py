@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lockstep.contracts import Contract, Judge, kind_of
+from lockstep.contracts import Contract, Judge, kind_of, spelled_nulls
 from lockstep.lake.footers import LANDED
 
 __all__ = ["Conflict", "Counted", "counted", "first_copies", "told_refused"]
@@ -116,15 +116,7 @@ def _conflicts(table: pa.Table, contract: Contract) -> list[Conflict]:
     """In order of time and id."""
     names = contract.arrow_schema.names
     identity = [contract.id, contract.time]
-    ordered = table.select([*names, *_PLACE]).take(pa.array(_order(table)))
-    for position, field in enumerate(contract.fields):
-        # What reads as null is the same as null.
-        column = ordered.column(position)
-        if field.kind == "number":
-            column = pc.if_else(pc.is_nan(column), None, column)
-        elif field.kind == "string" and field.nullable:
-            column = pc.if_else(pc.equal(column, ""), None, column)
-        ordered = ordered.set_column(position, ordered.schema.field(position), column)
+    ordered = spelled_nulls(contract, table.select([*names, *_PLACE])).take(pa.array(_order(table)))
     different = (
         ordered.append_column("_rank", pa.array(np.arange(ordered.num_rows)))
         .group_by(names, use_threads=False)

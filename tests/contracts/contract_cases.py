@@ -4,6 +4,7 @@
     contract = Contract.from_document(document)
     event = data.draw(events(contract))        # a JSON object
     keeps(document, event)                     # what `jsonschema` says of it
+    drawn(60)                                  # cases, for who sees many at once
 
 Values lie near the edges: of ranges, of lengths, of what a pattern matches in one engine only, of
 what a character is in UTF-8, UTF-16 and code points.
@@ -14,14 +15,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, ValidationError, validators
 
 from lockstep.contracts import Contract, Field
 
-__all__ = ["documents", "events", "every_pattern", "keeps"]
+__all__ = ["CASES", "Case", "documents", "drawn", "events", "keeps", "recorded"]
+
+CASES = pytest.mark.parametrize("amount", [60, pytest.param(3_000, marks=pytest.mark.long)])
 
 _NAMES = (
     *("id", "at", "date", "batch", "rank", "row", "value", "case", "class", "from", "None"),
@@ -89,7 +96,7 @@ def events(draw: st.DrawFn, contract: Contract) -> dict[str, Any]:
     return event
 
 
-def every_pattern() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _every_pattern() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A contract, and an event for each pattern and text: no draw leaves one out."""
     names = [f"p{number}" for number in range(len(_PATTERNS))]
     fields: dict[str, Any] = {
@@ -183,3 +190,84 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
     odd = st.sampled_from((_ABSENT, None, None, True, [], {}, "7", 7, 7.5, 1.0))
     # One in sixteen, so that most events have nothing of another kind.
     return st.integers(0, 15).flatmap(lambda number: odd if number == 0 else good)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A contract and events of it, as JSON objects."""
+
+    document: dict[str, Any]
+    events: list[dict[str, Any]]
+
+    @property
+    def contract(self) -> Contract:
+        return Contract.from_document(self.document)
+
+    @property
+    def kept(self) -> list[bool]:
+        """The oracle's verdict."""
+        return [keeps(self.document, event) for event in self.events]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    document = draw(documents())
+    contract = Contract.from_document(document)
+    return Case(document, draw(st.lists(events(contract), min_size=4, max_size=12)))
+
+
+def drawn(amount: int) -> list[Case]:
+    """Every pattern on every text, and then what Hypothesis thinks of."""
+    found = [Case(*_every_pattern())]
+
+    @seed(1)
+    @settings(
+        max_examples=amount,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases())
+    def keep(case: Case) -> None:
+        found.append(case)
+
+    keep()
+    return found
+
+
+def recorded(case: Case) -> tuple[pa.Table, list[int]]:
+    """The events that Arrow's types can hold, and which those are. Nothing is null for absent."""
+    contract = case.contract
+    arrays: dict[str, list[Any]] = {field.name: [] for field in contract.fields}
+    rows = []
+    for row, event in enumerate(case.events):
+        values = [event.get(field.name) for field in contract.fields]
+        if all(map(_holds, [field.kind for field in contract.fields], values)):
+            rows.append(row)
+            for name, value in zip(arrays, values, strict=True):
+                arrays[name].append(value)
+    return pa.table(
+        {
+            field.name: pa.array(
+                arrays[field.name], _PLAIN.get(contract.by_name[field.name].kind)
+            ).cast(field.type)
+            for field in contract.arrow_schema
+        },
+        schema=pa.schema([field.with_nullable(True) for field in contract.arrow_schema]),
+    ), rows
+
+
+_PLAIN = {
+    "string": pa.string(),
+    "integer": pa.int64(),
+    "timestamp": pa.int64(),
+    "number": pa.float64(),
+}
+
+
+def _holds(kind: str, value: Any) -> bool:
+    if value is None:
+        return True
+    types = {"string": str, "number": (int, float)}.get(kind, int)
+    return isinstance(value, types) and not isinstance(value, bool)

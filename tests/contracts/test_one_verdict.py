@@ -1,72 +1,23 @@
-"""One verdict on an event, whoever reads it: JSON's decoder, Arrow's, Great Expectations.
+"""One verdict on an event, whoever reads it: JSON's decoder, Arrow's, Great Expectations, Spark.
 
 Random contracts, and random events near their edges. `jsonschema` is the outer oracle: it knows
-nothing of Lockstep.
+nothing of Lockstep. Spark is asked in a file of its own.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
 
 from lockstep.batch.check_events import expectations_of, sample_frame
-from lockstep.contracts import ArrowDecoder, Contract, EventDecoder, to_json
+from lockstep.contracts import ArrowDecoder, EventDecoder, to_json
 from lockstep.pipeline import Gates
-from tests.contracts.contract_cases import documents, events, every_pattern, keeps
+from tests.contracts.contract_cases import CASES, Case, drawn, recorded
 
-CASES = pytest.mark.parametrize("amount", [60, pytest.param(3_000, marks=pytest.mark.long)])
 _MOST = 65_536
-
-
-@dataclass(frozen=True)
-class Case:
-    """A contract and events of it, as JSON objects."""
-
-    document: dict[str, Any]
-    events: list[dict[str, Any]]
-
-    @property
-    def contract(self) -> Contract:
-        return Contract.from_document(self.document)
-
-    @property
-    def kept(self) -> list[bool]:
-        """The oracle's verdict."""
-        return [keeps(self.document, event) for event in self.events]
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    document = draw(documents())
-    contract = Contract.from_document(document)
-    return Case(document, draw(st.lists(events(contract), min_size=4, max_size=12)))
-
-
-def drawn(amount: int) -> list[Case]:
-    """Every pattern on every text, and then what Hypothesis thinks of."""
-    found = [Case(*every_pattern())]
-
-    @seed(1)
-    @settings(
-        max_examples=amount,
-        database=None,
-        deadline=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(cases())
-    def keep(case: Case) -> None:
-        found.append(case)
-
-    keep()
-    return found
 
 
 @CASES
@@ -107,43 +58,6 @@ def same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         np.testing.assert_array_equal(found[name], column)
         if column.dtype == np.float64:
             np.testing.assert_array_equal(np.signbit(found[name]), np.signbit(column))
-
-
-def recorded(case: Case) -> tuple[pa.Table, list[int]]:
-    """The events that Arrow's types can hold, and which those are. Nothing is null for absent."""
-    contract = case.contract
-    arrays: dict[str, list[Any]] = {field.name: [] for field in contract.fields}
-    rows = []
-    for row, event in enumerate(case.events):
-        values = [event.get(field.name) for field in contract.fields]
-        if all(map(_holds, [field.kind for field in contract.fields], values)):
-            rows.append(row)
-            for name, value in zip(arrays, values, strict=True):
-                arrays[name].append(value)
-    return pa.table(
-        {
-            field.name: pa.array(
-                arrays[field.name], _PLAIN.get(contract.by_name[field.name].kind)
-            ).cast(field.type)
-            for field in contract.arrow_schema
-        },
-        schema=pa.schema([field.with_nullable(True) for field in contract.arrow_schema]),
-    ), rows
-
-
-_PLAIN = {
-    "string": pa.string(),
-    "integer": pa.int64(),
-    "timestamp": pa.int64(),
-    "number": pa.float64(),
-}
-
-
-def _holds(kind: str, value: Any) -> bool:
-    if value is None:
-        return True
-    types = {"string": str, "number": (int, float)}.get(kind, int)
-    return isinstance(value, types) and not isinstance(value, bool)
 
 
 @CASES
