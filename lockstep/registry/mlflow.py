@@ -12,7 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import msgspec
 
 from lockstep.compiled_model.opening import digest_of
 from lockstep.errors import ModelRefused
@@ -36,6 +38,8 @@ __all__ = [
     "set_alias",
 ]
 
+_Number = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+_Moment = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 CHAMPION = "champion"
 DIGEST_TAG = "lockstep.digest"
 FINGERPRINT_TAG = "lockstep.fingerprint"
@@ -45,6 +49,42 @@ CERTIFICATE_FILE = "certificate.json"
 NATIVE_FILE = "native.ubj"
 
 log = logging.getLogger(__name__)
+
+
+class _Tag(msgspec.Struct):
+    key: str
+    value: str = ""
+
+
+class _Version(msgspec.Struct):
+    """MLflow's answers leave out what is empty, and write some numbers as strings."""
+
+    version: _Number
+    creation_timestamp: _Moment
+    source: str = ""
+    tags: list[_Tag] = []
+
+
+class _OneVersion(msgspec.Struct):
+    model_version: _Version
+
+
+class _Versions(msgspec.Struct):
+    model_versions: list[_Version] = []
+    next_page_token: str | None = None
+
+
+class _Alias(msgspec.Struct):
+    alias: str
+    version: _Number
+
+
+class _Model(msgspec.Struct):
+    aliases: list[_Alias] = []
+
+
+class _OneModel(msgspec.Struct):
+    registered_model: _Model
 
 
 @dataclass(frozen=True)
@@ -60,36 +100,42 @@ class ModelVersion:
 
 
 def model_version(settings: Settings, use_case: str, version: int) -> ModelVersion:
-    """One version. Raises ModelRefused when there is none, Unreachable without a registry."""
+    """One version. Raises ModelRefused when there is none, Unreachable without a registry, and
+    UsageError where something else answers."""
+    server = Rest(settings.mlflow)
     try:
-        found = Rest(settings.mlflow).get(
-            "model-versions/get", {"name": use_case, "version": version}
+        found = server.get(
+            "model-versions/get", {"name": use_case, "version": version}, _OneVersion
         )
     except NotFound:
         raise _absent(use_case, f"version {version}") from None
-    return _version(found["model_version"])
+    return _version(server, found.model_version)
 
 
 def model_versions(settings: Settings, use_case: str) -> list[ModelVersion]:
     """All versions, newest first; none for a use case that nobody has registered a model of."""
+    server = Rest(settings.mlflow)
     found: list[ModelVersion] = []
     query: dict[str, str | int] = {"filter": f"name='{use_case}'", "max_results": 200}
+    tokens = {""}
     while True:
-        page = Rest(settings.mlflow).get("model-versions/search", query)
-        found += [_version(entry) for entry in page.get("model_versions", [])]
-        if not page.get("next_page_token"):
+        page = server.get("model-versions/search", query, _Versions)
+        found += [_version(server, entry) for entry in page.model_versions]
+        if not page.next_page_token:
             return sorted(found, key=lambda v: v.version, reverse=True)
-        query["page_token"] = page["next_page_token"]
+        if page.next_page_token in tokens:
+            raise server.refuse("model-versions/search gives the same page again and again")
+        tokens.add(page.next_page_token)
+        query["page_token"] = page.next_page_token
 
 
 def aliases(settings: Settings, use_case: str) -> dict[str, int]:
     """Alias -> version; empty for a use case that the registry does not know."""
     try:
-        found = Rest(settings.mlflow).get("registered-models/get", {"name": use_case})
+        found = Rest(settings.mlflow).get("registered-models/get", {"name": use_case}, _OneModel)
     except NotFound:
         return {}
-    entries = found["registered_model"].get("aliases", [])
-    return {entry["alias"]: int(entry["version"]) for entry in entries}
+    return {entry.alias: entry.version for entry in found.registered_model.aliases}
 
 
 def set_alias(settings: Settings, use_case: str, alias: str, version: int) -> None:
@@ -153,13 +199,20 @@ def keep_model(path: Path, data: bytes) -> None:
             part.unlink()
 
 
-def _version(entry: dict[str, Any]) -> ModelVersion:
-    tags = {tag["key"]: tag["value"] for tag in entry.get("tags", [])}
+def _version(server: Rest, entry: _Version) -> ModelVersion:
+    tags = {tag.key: tag.value for tag in entry.tags}
+    try:
+        created_at = datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise server.refuse(
+            f"version {entry.version} was created at {entry.creation_timestamp} ms, which is no"
+            " time"
+        ) from None
     return ModelVersion(
-        version=int(entry["version"]),
+        version=entry.version,
         digest=tags.get(DIGEST_TAG, ""),
-        source=entry.get("source", ""),
-        created_at=datetime.fromtimestamp(int(entry["creation_timestamp"]) / 1000, UTC),
+        source=entry.source,
+        created_at=created_at,
         tags=tags,
     )
 

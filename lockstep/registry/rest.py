@@ -1,24 +1,41 @@
-"""A few calls of MLflow's REST interface, over urllib: importing mlflow takes four seconds."""
+"""A few calls of MLflow's REST interface, over urllib: importing mlflow takes four seconds.
+
+What answers at the address need not be MLflow: a proxy, a log-in page, another program. An answer
+of another shape is a UsageError that says what was got; what passes (no answer, one that breaks
+off or takes too long, HTTP 5xx) is Unreachable.
+"""
 
 from __future__ import annotations
 
 import base64
 import ipaddress
 import json
+import re
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
-from http.client import HTTPException
-from typing import Any
+from http.client import HTTPException, HTTPMessage, HTTPResponse
+from typing import IO, Any, TypeVar
 
-from lockstep.errors import Unreachable, UsageError
+import msgspec
+
+from lockstep.errors import Unreachable, UsageError, printable
 
 __all__ = ["NotFound", "Rest"]
 
+T = TypeVar("T")
+
 _TIMEOUT_S = 30.0
+"""Of each wait for some bytes."""
+_WHOLE_S = 600.0
+"""Of a whole answer, however steadily it drips."""
+_LARGEST = 2**30
+"""Bytes. A compiled model has megabytes, a page of versions less."""
 _LATER = (408, 425, 429)
 """Client errors that say: later."""
+_NEXT = "correct LOCKSTEP_MLFLOW: http://HOST:PORT of MLflow (it may hold a user and a password)"
 
 
 class NotFound(Exception):
@@ -26,59 +43,162 @@ class NotFound(Exception):
 
 
 class Rest:
-    """One MLflow server. A user and a password may stand in its address; they are never shown."""
+    """One MLflow server. A user and a password may stand in its address; they are never shown.
+
+    Raises UsageError for an address that is none.
+    """
 
     def __init__(self, address: str) -> None:
+        host, port, login = _parts(address)
         parts = urllib.parse.urlsplit(address)
-        host = parts.hostname or ""
-        self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+        named = f"[{host}]" if ":" in host else host
+        where = named if port is None else f"{named}:{port}"
+        self.url = f"{parts.scheme}://{where}{parts.path.rstrip('/')}"
         self._headers = {"Content-Type": "application/json"}
-        self.login: tuple[str, str] | None = None
-        if parts.username is not None:
-            self.login = (
-                urllib.parse.unquote(parts.username),
-                urllib.parse.unquote(parts.password or ""),
-            )
-            basic = base64.b64encode(":".join(self.login).encode()).decode()
+        self.login = login
+        if login is not None:
+            basic = base64.b64encode(":".join(login).encode()).decode()
             self._headers["Authorization"] = f"Basic {basic}"
         # A proxy that the environment names cannot reach this machine's own loopback.
-        handlers = [urllib.request.ProxyHandler({})] if _loopback(host) else []
-        self._opener = urllib.request.build_opener(*handlers)
+        proxies = [urllib.request.ProxyHandler({})] if _loopback(host) else []
+        self._opener = urllib.request.build_opener(_Stay, *proxies)
 
-    def get(self, path: str, query: Mapping[str, str | int]) -> Any:
-        """GET below /api/2.0/mlflow: the answer's JSON."""
-        return json.loads(self.read(f"/api/2.0/mlflow/{path}", query))
+    def get(self, path: str, query: Mapping[str, str | int], shape: type[T]) -> T:
+        """GET below /api/2.0/mlflow: the answer in its shape."""
+        return self._shaped(path, self.read(f"/api/2.0/mlflow/{path}", query), shape)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """POST below /api/2.0/mlflow: the answer's JSON."""
-        return json.loads(self._send(f"/api/2.0/mlflow/{path}", json.dumps(body).encode()) or b"{}")
+    def post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """POST below /api/2.0/mlflow: the answer's JSON, an object."""
+        answer = self._send(f"/api/2.0/mlflow/{path}", json.dumps(body).encode())
+        return self._shaped(path, answer, dict[str, Any])
 
     def read(self, path: str, query: Mapping[str, str | int]) -> bytes:
         """GET any path: the answer's bytes."""
         return self._send(f"{path}?{urllib.parse.urlencode(query)}", None)
 
-    def _send(self, path: str, body: bytes | None) -> bytes:
-        """Raises NotFound, UsageError for a request that it refuses, Unreachable otherwise."""
-        request = urllib.request.Request(self.url + path, body, self._headers)  # noqa: S310
+    def refuse(self, what: str) -> UsageError:
+        """The error for an answer that MLflow does not give."""
+        return UsageError(f"what answers at {self.url} is no model registry: {what}", next=_NEXT)
+
+    def _shaped(self, path: str, answer: bytes, shape: type[T]) -> T:
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
-                return bytes(answer.read())
-        except urllib.error.HTTPError as error:
-            said = error.read()[:2000].decode("utf-8", "replace")
-            if error.code == 404 or "RESOURCE_DOES_NOT_EXIST" in said:
-                raise NotFound(said) from None
-            reason = f"HTTP {error.code} on {path.partition('?')[0]}: {_message(said)}"
-            if error.code < 500 and error.code not in _LATER:
-                raise UsageError(
-                    f"the model registry at {self.url} refuses: {reason}",
-                    next="correct LOCKSTEP_MLFLOW (it may hold a user and a password)",
-                ) from None
+            return msgspec.json.decode(answer, type=shape, strict=False)
+        except msgspec.ValidationError as error:
+            wrong = f"in another shape ({str(error)[:200]})"
+        except (ValueError, RecursionError):
+            wrong = "no JSON"
+        raise self.refuse(f"{path} gives {wrong}: {_shown(answer)}")
+
+    def _send(self, path: str, body: bytes | None) -> bytes:
+        """Raises NotFound, UsageError for what a retry cannot help, Unreachable otherwise."""
+        request = urllib.request.Request(self.url + path, body, self._headers)  # noqa: S310
+        place = path.partition("?")[0]
+        try:
+            try:
+                with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+                    if answer.status != 200:
+                        raise self.refuse(f"HTTP {answer.status} on {place}")
+                    return _whole(answer)
+            except urllib.error.HTTPError as error:
+                with error:
+                    said = error.read(2000)
+                raise self._refused(error, place, said) from None
         except (OSError, HTTPException) as error:
             reason = str(getattr(error, "reason", error)) or type(error).__name__
-        raise Unreachable(
-            f"the model registry at {self.url} does not answer: {reason}",
+        raise self._unreachable(reason)
+
+    def _refused(self, error: urllib.error.HTTPError, place: str, said: bytes) -> Exception:
+        code, message = _told(said)
+        if code == "RESOURCE_DOES_NOT_EXIST":
+            return NotFound(message)
+        reason = f"HTTP {error.code} on {place}: {message}"
+        if error.code >= 500 or error.code in _LATER:
+            return self._unreachable(reason)
+        if 300 <= error.code < 400:
+            # Following it would carry user and password to wherever it points.
+            to = _without_login(str(error.headers.get("Location", "")))
+            return self.refuse(f"HTTP {error.code} on {place} sends us to {to or 'nowhere'}")
+        if error.code == 404 and code is None:
+            # A file that a version lacks, where this is MLflow; else everything is lacking.
+            return NotFound(message) if self._is_mlflow() else self.refuse(reason)
+        return UsageError(f"the model registry at {self.url} refuses: {reason}", next=_NEXT)
+
+    def _is_mlflow(self) -> bool:
+        try:
+            with self._opener.open(f"{self.url}/version", timeout=_TIMEOUT_S) as answer:
+                return re.fullmatch(rb"\d+\.\d+[\w.]*\s*", answer.read(100)) is not None
+        except (OSError, HTTPException):
+            return False
+
+    def _unreachable(self, reason: str) -> Unreachable:
+        return Unreachable(
+            f"the model registry at {self.url} does not answer: {printable(reason, 400)}",
             next="lockstep status; lockstep up starts a local one, or set LOCKSTEP_MLFLOW",
         )
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: it becomes an HTTPError with its 3xx code."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: HTTPMessage,
+        newurl: str,
+    ) -> None:
+        return None
+
+
+def _whole(answer: HTTPResponse) -> bytes:
+    """The whole body. Raises OSError for one that does not end in time, or that is too large."""
+    parts: list[bytes] = []
+    size, deadline = 0, time.monotonic() + _WHOLE_S
+    # As much as is there, so that a body that drips is noticed.
+    while part := answer.read1(1 << 20):
+        parts.append(part)
+        size += len(part)
+        if size > _LARGEST:
+            raise OSError(f"the answer is larger than {_LARGEST:,} bytes")
+        if time.monotonic() > deadline:
+            raise OSError(f"after {_WHOLE_S:.0f} s and {size:,} bytes the answer has no end")
+    if answer.length:  # read1 does not tell of a body that breaks off
+        raise OSError(f"the answer broke off: {size:,} bytes came, {answer.length:,} are missing")
+    return b"".join(parts)
+
+
+def _parts(address: str) -> tuple[str, int | None, tuple[str, str] | None]:
+    """Host, port and login of an address."""
+    wrong = "it does not begin with http:// or https://"
+    try:
+        parts = urllib.parse.urlsplit(address)
+        if parts.scheme in ("http", "https"):
+            wrong = "it names no host"
+            host, port = parts.hostname or "", parts.port
+            host.encode("idna")
+            plain = address.isprintable() and " " not in address
+            if host and plain and not parts.query and not parts.fragment and port != 0:
+                user = parts.username
+                login = None
+                if user is not None:
+                    password = urllib.parse.unquote(parts.password or "")
+                    login = urllib.parse.unquote(user), password
+                return host, port, login
+    except ValueError:
+        wrong = "its host or its port is none"
+    raise UsageError(
+        f"LOCKSTEP_MLFLOW is no address of a model registry: {wrong}"
+        f" (value: {_without_login(address)!r})",
+        next="write it like http://127.0.0.1:5000",
+    )
+
+
+def _without_login(address: str) -> str:
+    """An address as it may be shown: bounded, without user, password, query and fragment."""
+    scheme, found, rest = re.split(r"[?#]", address, maxsplit=1)[0].rpartition("://")
+    return printable(scheme + found + rest.rpartition("@")[2], 200)
 
 
 def _loopback(host: str) -> bool:
@@ -88,9 +208,20 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _message(said: str) -> str:
+def _told(said: bytes) -> tuple[str | None, str]:
+    """MLflow's error code, None where this is none of its errors; and the message, bounded."""
     try:
-        found = json.loads(said)
-    except ValueError:
-        return said[:200]
-    return str(found.get("message", said))[:200] if isinstance(found, dict) else said[:200]
+        found = msgspec.json.decode(said, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return None, _shown(said)
+    code = found.get("error_code")
+    message = printable(str(found.get("message", _shown(said))), 200)
+    return (code if isinstance(code, str) else None), message
+
+
+def _shown(answer: bytes) -> str:
+    """What was got, in a few words."""
+    if not answer:
+        return "nothing (0 bytes)"
+    start = printable(answer[:120].decode("utf-8", "replace"), 120)
+    return f"{len(answer):,} bytes, which begin with {start!r}"

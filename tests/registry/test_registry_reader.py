@@ -153,7 +153,8 @@ def test_aliases(registry, use_case, versions):
 
 def test_a_version_that_someone_else_made_has_no_digest(registry, use_case, versions):
     server = Rest(registry.mlflow)
-    first = server.get("model-versions/get", {"name": use_case, "version": 1})["model_version"]
+    found = server.get("model-versions/get", {"name": use_case, "version": 1}, dict)
+    first = found["model_version"]
     made = server.post(
         "model-versions/create",
         {"name": use_case, "source": first["source"], "run_id": first["run_id"]},
