@@ -9,13 +9,12 @@ That module has
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from types import ModuleType
-from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -45,6 +44,16 @@ class Loaded:
     last: date
     written: bool
     """False when everything was there already."""
+
+
+class _Note(msgspec.Struct):
+    """What lies in the lake beside the tables."""
+
+    made_from: str
+    rows: dict[str, int]
+    days: dict[str, int]
+    first: date
+    last: date
 
 
 def load(
@@ -162,25 +171,18 @@ def _read_note(lake: str, name: str, made_from: str) -> Loaded | None:
     system, root = open_lake(lake)
     try:
         with system.open_input_stream(f"{root}/{name}") as stream:
-            note: dict[str, Any] = json.loads(stream.read())
-    except (FileNotFoundError, ValueError):
+            note = msgspec.json.decode(stream.read(), type=_Note)
+    except (FileNotFoundError, msgspec.MsgspecError, RecursionError):
+        return None  # what is no note is written anew
+    if note.made_from != made_from:
         return None
-    if note.pop("made_from", None) != made_from:
-        return None
-    first, last = (date.fromisoformat(note[key]) for key in ("first", "last"))
-    return Loaded(note["rows"], note["days"], first, last, written=False)
+    return Loaded(note.rows, note.days, note.first, note.last, written=False)
 
 
 def _write_note(lake: str, name: str, made_from: str, loaded: Loaded) -> None:
     system, root = open_lake(lake)
-    note = {
-        "made_from": made_from,
-        "rows": loaded.rows,
-        "days": loaded.days,
-        "first": loaded.first.isoformat(),
-        "last": loaded.last.isoformat(),
-    }
+    note = _Note(made_from, loaded.rows, loaded.days, loaded.first, loaded.last)
     unfinished = f"{root}/.{name}"
     with system.open_output_stream(unfinished) as stream:
-        stream.write(json.dumps(note, indent=2).encode())
+        stream.write(msgspec.json.format(msgspec.json.encode(note)))
     system.move(unfinished, f"{root}/{name}")

@@ -1,15 +1,25 @@
-"""Spark reads the lake's files as pyarrow does, or they are refused before it starts."""
+"""Spark reads the lake's files as pyarrow does, or they are refused before; what it fails on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from py4j.protocol import Py4JNetworkError
 from pyspark.sql import SparkSession
 
-from lockstep.errors import LakeError, SparkFailed
+from lockstep.errors import (
+    LakeError,
+    SparkFailed,
+    Terminal,
+    Transient,
+    Unreachable,
+    marked,
+)
 from lockstep.lake import read_partition, require_columns
 from lockstep.scoring.history import read_events
 from lockstep.scoring.session import spark_session, told_by_spark
@@ -51,3 +61,54 @@ def test_what_is_taken_is_read_alike_and_what_spark_fails_on_is_refused(
         require_columns(str(tmp_path), CONTRACT, [path])
         found = read_partition(str(tmp_path), CONTRACT, DAY)
         assert by_spark(spark, tmp_path, path).cast(found.schema).equals(found.sort_by("id"))
+
+
+def _killed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    os.kill(os.getpid(), signal.SIGKILL)
+    yield from batches
+
+
+def _raising(error: Exception) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        yield from batches
+        raise error
+
+    return task
+
+
+PASSES = {
+    "a worker is killed": (_killed, "Python worker exited unexpectedly"),
+    "a connection breaks": (_raising(ConnectionResetError("by peer")), "ConnectionResetError"),
+    "the disk is full": (_raising(OSError(28, "No space left on device")), "No space left"),
+    "a task says so": (_raising(RuntimeError(marked(Unreachable("the store is away")))), "away"),
+}
+STAYS = {
+    "code is wrong": (_raising(ValueError("the reason")), "because of ValueError: the reason"),
+    "a file is missing": (_raising(FileNotFoundError("x.txt")), "FileNotFoundError: x.txt"),
+    "a task says so": (_raising(RuntimeError(marked(LakeError("no such day")))), "no such day"),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_what_passes_is_said_to_pass(spark: SparkSession, name: str) -> None:
+    task, said = PASSES[name]
+    with pytest.raises(Transient, match=said), told_by_spark(left="nothing", next="again"):
+        spark.range(3).mapInArrow(task, "id long").collect()
+
+
+@pytest.mark.parametrize("name", STAYS)
+def test_what_stays_is_said_to_stay(spark: SparkSession, name: str) -> None:
+    task, said = STAYS[name]
+    with pytest.raises(Terminal, match=said), told_by_spark(left="nothing", next="nothing"):
+        spark.range(3).mapInArrow(task, "id long").collect()
+
+
+def test_a_query_that_is_wrong_stays_wrong(spark: SparkSession) -> None:
+    with pytest.raises(SparkFailed, match="nowhere"), told_by_spark(left="nothing", next="nothing"):
+        spark.range(3).select("nowhere").collect()
+
+
+def test_a_java_that_has_gone_passes() -> None:
+    for error in (Py4JNetworkError("Answer from Java side is empty"), ConnectionRefusedError(111)):
+        with pytest.raises(Transient), told_by_spark(left="nothing", next="again"):
+            raise error

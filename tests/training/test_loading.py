@@ -91,6 +91,16 @@ def test_a_missing_day_is_written_again(january, tmp_path, monkeypatch):
     assert load(january, tmp_path, monkeypatch).written
 
 
+@pytest.mark.parametrize("note", ["", "[]", "{}", "null", '{"made_from": 1}', "[" * 9000])
+def test_a_note_that_is_none_is_written_anew(january, tmp_path, monkeypatch, note):
+    load(january, tmp_path, monkeypatch)
+    (path,) = tmp_path.glob("_*.json")
+    good = path.read_text()
+    path.write_text(note)
+    assert load(january, tmp_path, monkeypatch).written
+    assert path.read_text() == good
+
+
 def test_an_event_that_breaks_its_contract_is_named(january, tmp_path, monkeypatch):
     column = january.schema.get_field_index("wind_speed")
     winds = pa.array([1048.36, *[None] * (january.num_rows - 1)], pa.float64())
