@@ -55,7 +55,7 @@ _FEW = (
     "tests/local/test_commands.py::test_ctrl_c_stops_waiting_and_down_cleans_up",
     "tests/local/test_home.py::test_the_lock_lets_one_work_at_a_time_and_dies_with_its_holder",
     "tests/local/test_service.py",
-    "tests/test_layout.py",
+    "tests/test_layout.py::test_every_command_explains_itself[up]",
     "tests/dags/test_dag_files.py::test_parsing_imports_nothing_heavy",
 )
 
