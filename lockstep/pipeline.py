@@ -193,12 +193,15 @@ class Pipeline:
         return topics[source]
 
     def on(self, events: str) -> Pipeline:
-        """The same with another events topic; the topics of other state events lie beside it."""
-        return replace(
-            self,
-            topics=replace(self.topics, events=events),
-            state={source: f"{events}.{source}" for source in self.state},
-        )
+        """The same with another events topic; the topics of other state events lie beside it.
+
+        Raises UsageError for what cannot name a topic.
+        """
+        state = {source: f"{events}.{source}" for source in self.state}
+        for topic in (events, *state.values()):
+            if fault := topic_fault(topic):
+                raise UsageError(f"{topic!r} {fault}", next=f"--topic {self.use_case}.again")
+        return replace(self, topics=replace(self.topics, events=events), state=state)
 
     @classmethod
     def load(cls, use_case: str, models: Path = Path("models")) -> Pipeline:

@@ -35,7 +35,13 @@ def _streaming(module: str) -> Any:
 @click.command()
 @click.argument("use_case")
 @click.option("--topic", help="Read this events topic instead of the pipeline's.")
-@click.option("--port", default=6066, show_default=True, help="Pages: /health /ready /metrics.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=6066,
+    show_default=True,
+    help="Pages: /health /ready /metrics.",
+)
 @click.option("--accept-loss", is_flag=True, help="Go on although the log lost events.")
 def stream(use_case: str, topic: str | None, port: int, accept_loss: bool) -> None:
     """Run a streaming worker until SIGTERM, which drains it."""
@@ -71,7 +77,14 @@ def replay(
 ) -> None:
     """Send recorded events and the state that they see to Kafka, in order; time the answers."""
     if rate != "max" and not (rate.replace(".", "", 1).isdigit() and float(rate) > 0):
-        raise UsageError(f"--rate is {rate!r}, not a positive number or max")
+        raise UsageError(
+            f"--rate is {rate!r}, not a positive number or max", next="--rate 200, or --rate max"
+        )
+    if first > last:
+        raise UsageError(
+            f"--from {first.date()} is after --to {last.date()}: there is no day between them",
+            next=f"--from {last.date()} --to {first.date()}",
+        )
     result = _streaming("replay").replay(
         Settings.load(),
         Pipeline.load(use_case),
@@ -93,7 +106,13 @@ def dlq() -> None:
 
 @dlq.command("list")
 @click.argument("use_case")
-@click.option("--limit", default=20, show_default=True, help="Newest letters shown.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="Newest letters shown.",
+)
 @json_option
 def dlq_list(use_case: str, limit: int, as_json: bool) -> None:
     """Show why events were refused; their bytes stay in the topic."""

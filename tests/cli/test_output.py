@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import subprocess
+import sys
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -94,6 +96,66 @@ def test_no_command_writes_json_by_another_way() -> None:
         assert "dumps" not in called or path.name == "output.py", path
 
 
+def test_each_command_that_takes_json_prints_it_by_the_one_encoder() -> None:
+    found = set()
+    for path in (REPOSITORY / "lockstep/cli").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and "json_option" in map(
+                ast.unparse, node.decorator_list
+            ):
+                called = {ast.unparse(c.func) for c in ast.walk(node) if isinstance(c, ast.Call)}
+                assert "emit" in called, node.name
+                found.add(node.name)
+    assert {"query", "train", "audit", "replay", "status", "dlq_list"} <= found
+
+
+@pytest.mark.parametrize(
+    "words", [("query", "--json"), ("nonsense", "--json"), ("score", "x", "--json", "--no")]
+)
+def test_wrong_usage_is_json_as_well(words: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lockstep.cli", *words],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 2
+    assert not done.stdout
+    assert strictly(done.stderr)["kind"] == "UsageError"
+
+
 def test_control_characters_are_shown_and_lines_stay_lines() -> None:
     shown = visible("a\x1b[31mb\rc\u202ed\x9be\nZürich ━ 東京\x00")
     assert shown == "a\\x1b[31mb\\rc\\u202ed\\x9be\nZürich ━ 東京\\x00"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("stream", "flight_delay", "--port", "99999999"), "99999999 is not in the range"),
+        (("stream", "flight_delay", "--port", "0"), "0 is not in the range"),
+        (("dlq", "list", "flight_delay", "--limit", "-3"), "-3 is not in the range"),
+        (
+            ("replay", "flight_delay", "--from", "2013-10-02", "--to", "2013-10-01"),
+            "--from 2013-10-02 is after --to 2013-10-01",
+        ),
+        (
+            ("replay", "flight_delay", "--from", "2013-10-01", "--to", "2013-10-01", "--rate", "0"),
+            "--rate is '0', not a positive number",
+        ),
+        (
+            ("audit", "flight_delay", "--partition", "2013-10-01", "--topic", "a b"),
+            "'a b' is no name",
+        ),
+    ],
+)
+def test_what_no_command_can_do_is_said_before_it_begins(words: tuple[str, ...], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "lockstep.cli", *words],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -18,6 +18,7 @@ from lockstep.lake import days, read_partition, write_partition
 from lockstep.progress import Silent
 from lockstep.settings import Settings
 from lockstep.training import train as training
+from lockstep.training.decimals import Decimals
 from lockstep.training.definition import Period, contract
 from lockstep.training.history import read_windowed, windowed_columns
 from models.flight_delay.features import row_features
@@ -102,6 +103,50 @@ def test_a_record_that_breaks_the_model_s_contract_is_no_event(settings, tmp_pat
     assert bits[0] == bits[1]
 
 
+def test_values_with_more_decimals_than_count_are_told(settings, tmp_path):
+    """A quarter of a minute more, in a lake where all else is as it was."""
+    lake = str(tmp_path)
+    for source in (departures().source, arrivals().source):
+        for day in days(settings.lake, source)[:6]:
+            table = read_partition(settings.lake, contract_of(source), day)
+            if source == arrivals().source:
+                at = table.schema.get_field_index("arr_delay")
+                table = table.set_column(at, "arr_delay", pc.add(table["arr_delay"], 0.25))
+            write_partition(lake, source, day, "loaded", table)
+    altered = settings.model_copy(update={"lake": lake})
+    decimals = Decimals(windows())
+    read_windowed(altered, departures(), windows(), DAYS[:2], Silent(), decimals=decimals)
+    found = {rounded.scale: rounded for rounded in decimals.rounded()}
+    assert {scale: of.windows for scale, of in found.items()} == {
+        1: ("origin_delay_3h",),
+        0: (
+            "dest_gain_3h",
+            "route_delay_6h",
+            "carrier_worst_1h",
+            "carrier_best_1h",
+            "tail_last_12h",
+        ),
+    }
+    for of in found.values():
+        assert (of.source, of.field, of.needed) == (arrivals().source, "arr_delay", 2)
+        assert of.rounded == of.values > 1_000
+
+
+def test_a_window_without_its_scale_is_refused_with_the_one_that_the_data_needs(
+    settings, monkeypatch
+):
+    came = Source("flight_arrivals", delay="1min", clock_skew="5s")
+    window = Window("w", came, "origin", "last", "1h", "5min", "arr_delay")
+    days_of_the_lake = {
+        "train": Period(date(2013, 1, 3), date(2013, 1, 5)),
+        "test": Period(date(2013, 1, 6), date(2013, 1, 7)),
+    }
+    declared(monkeypatch, windows=(window,), **days_of_the_lake)
+    with pytest.raises(UsageError, match="its recorded values have 0") as refused:
+        training.make_plan(settings, "flight_delay")
+    assert refused.value.next == "in its declaration: scale=0"
+
+
 def contract_of(source: str) -> Contract:
     return {found.source: found for found in (departures(), arrivals())}[source]
 
@@ -132,7 +177,7 @@ def test_a_regression_has_values_for_labels(settings, monkeypatch):
         MODEL.label, of=lambda arrived: arrived["arr_delay"], meaning="arr_delay in minutes"
     )
     parameters = {**MODEL.parameters, "objective": "reg:squarederror"}
-    trained = training.train(settings, plan(label=label, parameters=parameters))
+    trained = training.train(settings, plan(label=label, parameters=parameters, gates={}))
     about = trained.compiled.model.manifest.training
     assert set(about.metrics) == {"rmse", "mae"}
     assert about.positives is about.test_positives is None

@@ -81,7 +81,9 @@ def test_inspect(type_, trained):
     text = type_("inspect", "tiny/1").stdout
     for wanted in (trained["digest"], "tiny", "12 trees", "2013-01-12", "dep_delay", "auc"):
         assert wanted in text
+    assert "last of arr_delay (scale 0) by tailnum" in text
     document = json.loads(type_("inspect", "tiny", "--json").stdout)
+    assert [window["scale"] for window in document["manifest"]["windows"]] == [0, 0]
     assert document["digest"] == trained["digest"]
     assert document["manifest"]["estimator"]["trees"] == 12
 

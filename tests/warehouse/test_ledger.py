@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import psycopg
@@ -17,7 +17,7 @@ from lockstep.errors import Fenced, OffsetsLost
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
-from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span
+from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span, answered
 from lockstep.warehouse.partitions import ensure_stream_day
 from tests.house import evidence
 
@@ -244,6 +244,17 @@ def test_a_copy_keeps_the_stored_score_and_is_answered_with_it(worker, rows) -> 
         ("b", 0.75),
     ]
     assert [row[:2] for row in rows()] == [("a", 0.25), ("b", 0.75)]
+
+
+def test_who_sends_events_again_can_know_what_was_scored(worker, settings, topic) -> None:
+    ledger = worker()
+    ledger.write(batch_of(ledger.claim(0, 0, 100), ["a", "b"]))
+    tomorrow = DAY + timedelta(days=1)
+    with closing(connect(settings, "scorer", "ledger_test")) as connection:
+        known = answered(connection, topic, DAY, DAY)
+        assert known == {("a", DAY_US + 1), ("b", DAY_US + 1)}
+        assert answered(connection, "another topic", DAY, DAY) == set()
+        assert answered(connection, topic, tomorrow, tomorrow) == set()
 
 
 def test_a_successor_knows_which_answers_may_be_missing(worker) -> None:
