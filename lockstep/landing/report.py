@@ -23,7 +23,7 @@ def render(use_case: str, landing: Landing) -> str:
     for changed in landing.changed:
         lines.append(
             f"{changed.source} of {changed.event_date} changed after it was published"
-            f" ({changed.rows:,} rows, {changed.late:,} of them late):"
+            f" ({changed.rows:,} new events, {changed.late:,} of them late):"
             f" lockstep score {use_case} --partition {changed.event_date}"
         )
     return "\n".join(lines)
@@ -38,6 +38,7 @@ def as_document(use_case: str, landing: Landing) -> dict[str, Any]:
                 "topic": topic.topic,
                 "source": topic.source,
                 "rows": topic.rows,
+                "new": topic.fresh,
                 "late": topic.late,
                 "days": {
                     day.isoformat(): {"rows": rows, "late": late}
@@ -67,7 +68,10 @@ def _landed(topic: LandedTopic) -> str:
         return f"{topic.topic}: nothing new for {topic.source}"
     days = sorted(topic.days)
     shown = ", ".join(map(str, days)) if len(days) <= _MOST_DAYS else f"{days[0]} to {days[-1]}"
+    copies = topic.rows - topic.fresh
+    told = f" {copies:,} of them copies of events that are there," if copies else ""
     return (
-        f"{topic.topic}: {topic.rows:,} rows landed in {topic.source}, {topic.late:,} of them late;"
+        f"{topic.topic}: {topic.rows:,} rows landed in {topic.source},{told}"
+        f" {topic.late:,} of them late;"
         f" {len(days)} {'date' if len(days) == 1 else 'dates'}: {shown}"
     )

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.contracts import Contract, Limits
 from lockstep.errors import UsageError, marked_in
+from lockstep.lake import new_events
 from lockstep.landing.checkpoint import checkpoint_of, nothing_new
 from lockstep.landing.log import log_of, require_timestamps
 from lockstep.landing.tasks import OUTCOME, Assignment, batch_name, land_batches
@@ -53,6 +54,8 @@ class LandedTopic:
     epochs: int = 0
     days: dict[date, list[int]] = field(default_factory=dict)
     """Event date -> rows, and how many of them are late: readable after their day had ended."""
+    fresh: int = 0
+    """Events that the lake did not have: the other rows are copies."""
     refused: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Reason -> how many, and an example."""
 
@@ -70,6 +73,7 @@ class LandedTopic:
             counts = self.days.setdefault(part.day, [0, 0])
             counts[0] += part.rows
             counts[1] += part.late
+            self.fresh += part.fresh
         for refused in rejected:
             rows, example = self.refused.get(refused.reason, (0, refused.example or ""))
             self.refused[refused.reason] = rows + refused.rows, example
@@ -77,7 +81,7 @@ class LandedTopic:
 
 @dataclass(frozen=True)
 class Landing:
-    """What a run did, and the published days that now lack events."""
+    """What a run did, and the published days that now lack events: new ones, not copies."""
 
     topics: list[LandedTopic]
     changed: list[ChangedDay]
@@ -220,6 +224,10 @@ def _notes(
         day["late"] += row.late
         first, _ = day["offsets"].get(row.partition, (row.first_offset, 0))
         day["offsets"][row.partition] = first, row.last_offset
+    contract = Contract.from_document(assignment.contract)
+    for number, facts in days.items():
+        fresh, late = new_events(assignment.lake, contract, number, batches)
+        facts |= {"fresh": fresh, "fresh_late": late}
     return (
         run_id,
         [Landed(told.topic, told.source, day, **facts) for day, facts in sorted(days.items())],

@@ -42,6 +42,9 @@ class Landed:
     """Of these, records that became readable after their day had ended."""
     offsets: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Kafka partition -> first and last offset of these records."""
+    fresh: int = field(kw_only=True)
+    """Events that the lake did not have: copies are none."""
+    fresh_late: int = field(default=0, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class ChangedDay:
-    """A published day of which more events landed since."""
+    """A published day of which new events landed since; `rows` and `late` count those."""
 
     source: str
     event_date: date
@@ -102,12 +105,14 @@ def record(
     """Note a landing run, once: what is known of this run already stays as it is."""
     with answering(conn), conn.transaction(), conn.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO landings (run_id, topic, source, event_date, rows, late, offsets)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)"
+            "INSERT INTO landings"
+            " (run_id, topic, source, event_date, rows, late, offsets, fresh, fresh_late)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
             " ON CONFLICT (run_id, topic, source, event_date) DO NOTHING",
             [
                 (run_id, part.topic, part.source, part.day, part.rows, part.late,
-                 Jsonb({str(number): list(span) for number, span in part.offsets.items()}))
+                 Jsonb({str(number): list(span) for number, span in part.offsets.items()}),
+                 part.fresh, part.fresh_late)
                 for part in landed
             ],
         )  # fmt: skip
@@ -146,7 +151,7 @@ def newest_landing(conn: psycopg.Connection[Any], source: str, day: date) -> dat
 
 
 def changed_days(conn: psycopg.Connection[Any]) -> list[ChangedDay]:
-    """Published days of which more events landed since, oldest first."""
+    """Published days of which new events landed since, oldest first."""
     with answering(conn), conn.cursor(row_factory=class_row(ChangedDay)) as cursor:
         return cursor.execute(
             "SELECT source, event_date, rows, late, landed_at, publish_id, published_at"

@@ -231,6 +231,9 @@ landings = Table(
     Column("late", BigInteger, nullable=False, server_default=text("0")),
     Column("offsets", JSONB, nullable=False, server_default=text("'{}'::jsonb")),
     Column("landed_at", _MOMENT, nullable=False, server_default=_NOW),
+    # Of the rows and of the late ones, events that the lake did not have.
+    Column("fresh", BigInteger, nullable=False),
+    Column("fresh_late", BigInteger, nullable=False),
     UniqueConstraint("run_id", "topic", "source", "event_date", name="landings_once"),
     Index("landings_day", "event_date", "source"),
 )

@@ -150,7 +150,7 @@ def test_what_is_missing_is_unexplained_in_each_audit(house: AuditHouse) -> None
     assert unlanded in raised.value.message
     assert unlanded in render(second)
 
-    before = Landed(house.topic, "flight_departures", DAY - timedelta(days=1), 7)
+    before = Landed(house.topic, "flight_departures", DAY - timedelta(days=1), 7, fresh=7)
     with connect(house.settings, "scorer", house.use_case) as connection:
         record(connection, f"landed {house.topic}", [before])
     third = house.audit()

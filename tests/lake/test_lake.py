@@ -18,6 +18,7 @@ from lockstep.lake import (
     days,
     fingerprint,
     input_fingerprint,
+    new_events,
     partition_files,
     read_partition,
     state_days,
@@ -295,3 +296,27 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         read_partition(str(tmp_path), CONTRACT, DAY)
     assert "part-00000.parquet cannot be read as shop.order" in said.value.message
     assert said.value.next
+
+
+def test_only_events_that_no_other_batch_has_are_new(tmp_path: Path) -> None:
+    lake, midnight = str(tmp_path), datetime(2013, 10, 2, tzinfo=UTC)
+    write_partition(lake, "orders", DAY, "loaded", orders("abc"))
+    copies = landed("abca", partition=0, offset=3, price=2.0)
+    write_partition(lake, "orders", DAY, "landed-1", copies)
+    assert new_events(lake, CONTRACT, DAY, {"landed-1"}) == (0, 0)
+    more = landed("cde", partition=1, offset=0, price=2.0)
+    more = more.set_column(
+        more.schema.get_field_index("_available_at"),
+        LANDED.field("_available_at"),
+        pa.array([NOON, NOON, midnight], LANDED.field("_available_at").type),
+    )
+    write_partition(lake, "orders", DAY, "landed-2", more)
+    assert new_events(lake, CONTRACT, DAY, {"landed-2"}) == (2, 1)
+    # Two stretches of one landing: what both of them have counts once, as its first copy does.
+    write_partition(lake, "orders", DAY, "landed-3", landed("ef", partition=0, offset=9, price=1.0))
+    assert new_events(lake, CONTRACT, DAY, {"landed-2", "landed-3"}) == (3, 0)
+    # The same id at another time is another event.
+    later = orders("a", at=NOON + timedelta(hours=1))
+    write_partition(lake, "orders", DAY, "loaded-too", later)
+    (tmp_path / "orders/date=2013-10-01/batch=loaded-too/broken.parquet").write_bytes(b"PAR1")
+    assert new_events(lake, CONTRACT, DAY, {"landed-2"}) == (1, 0)

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from lockstep.cli.landing import land_events
+from lockstep.landing.report import render
 from tests.landing.conftest import DAY, NOON, Harbour, event
 
 pytestmark = pytest.mark.long
@@ -27,7 +28,7 @@ def test_a_late_record_changes_its_own_published_date(
     assert harbour.stored().to_pylist() == harbour.expected(harbour.topic)
     assert f"{harbour.topic}: 2 rows landed in readings, 1 of them late; 2 dates" in done.stdout
     assert (
-        f"readings of {DAY} changed after it was published (1 rows, 1 of them late):"
+        f"readings of {DAY} changed after it was published (1 new events, 1 of them late):"
         f" lockstep score {harbour.house.use_case} --partition {DAY}\n"
     ) in done.stdout
     assert f"{days_later.date()} changed" not in done.stdout  # it was never published
@@ -43,3 +44,22 @@ def test_a_late_record_changes_its_own_published_date(
     harbour.house.published(harbour.house.connect(), day=DAY, inputs="with what landed")
     told = CliRunner().invoke(land_events, [harbour.house.use_case, "--json"])
     assert json.loads(told.stdout)["changed"] == []
+
+
+def test_copies_land_and_change_no_published_date(
+    harbour: Harbour, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day that is replayed into its own topics: every record is there, and nothing is new."""
+    harbour.send([event(number) for number in range(10)])
+    assert [topic.fresh for topic in harbour.land().topics] == [10, 0]
+    harbour.house.published(harbour.house.connect(), day=DAY)
+    harbour.send([event(number) for number in range(10)])
+    landing = harbour.land()
+    assert [(topic.rows, topic.fresh) for topic in landing.topics] == [(10, 0), (0, 0)]
+    assert landing.changed == []
+    assert "10 of them copies of events that are there" in render("any", landing)
+    assert harbour.stored().to_pylist() == harbour.expected(harbour.topic)
+    # One new event among copies is a change, of one event.
+    harbour.send([event(3), event(11), event(4), event(11)])
+    (changed,) = harbour.land().changed
+    assert (changed.source, changed.event_date, changed.rows) == ("readings", DAY, 1)
