@@ -4,17 +4,20 @@ while it is away, though the cluster answers. Clients reach it through a proxy.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
+from kafka.errors import KafkaError
 
 from lockstep.local.home import Home, silent, write_atomically
 from lockstep.local.java import Java, find_java
 from lockstep.local.kafka import Kafka
 from lockstep.local.kafka_jars import class_path
 from lockstep.local.service import Service, base_environment, run, running_pid, start, stop
+from tests.streaming.deployment import until
 from tests.streaming.proxy import Proxy
 
 __all__ = ["SecondBroker", "second_broker"]
@@ -66,9 +69,12 @@ class SecondBroker(Kafka):
         return replace(super().service(java, classes), name=NAME, ports={NAME: self.port})
 
     def missing(self) -> str | None:
-        with self.first.admin() as admin:
-            brokers = admin.describe_cluster()["brokers"]
-        return None if len(brokers) == 2 else "it is not in the cluster"
+        try:
+            with self.first.admin() as admin:
+                brokers = admin.describe_cluster()["brokers"]
+        except (KafkaError, OSError) as error:
+            return f"{type(error).__name__}: {error}"
+        return None if len(brokers) == 2 else f"the cluster has {len(brokers)} broker"
 
     def _configure(self) -> None:
         properties = _PROPERTIES.format(
@@ -103,6 +109,17 @@ def second_broker(home: Home) -> Iterator[SecondBroker]:
     try:
         with broker.proxy:
             broker.start()
+            until(lambda: _takes_partitions(admin), "the second broker takes partitions")
             yield broker
     finally:
         broker.stop()
+
+
+def _takes_partitions(admin: AdminClient) -> bool:
+    """Known to the cluster, it is fenced until it has caught up."""
+    topic = NewTopic(f"t{uuid.uuid4().hex[:8]}", 1, replica_assignment=[[2]])
+    [created] = admin.create_topics([topic]).values()
+    if created.exception() is not None:
+        return False
+    [deleted] = admin.delete_topics([topic.topic]).values()
+    return deleted.exception() is None
