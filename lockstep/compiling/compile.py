@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,16 @@ from lockstep.compiled_model.manifest import (
     Training,
     encode,
 )
-from lockstep.compiled_model.parts import Matrix, trees_part
+from lockstep.compiled_model.parts import trees_part
 from lockstep.compiled_model.sealing import seal
 from lockstep.compiled_model.session import open_session
+from lockstep.compiling.asked import EDGE_EVENTS, Asked, asked_events
 from lockstep.compiling.edges import edge_columns, edge_matrix, spread
 from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.native import Answers, native_answers, native_booster
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, RowSet, certify
-from lockstep.compiling.same_features import require_own_rows, same_features
+from lockstep.compiling.same_features import require_own_rows
 from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
 from lockstep.errors import UsageError
 from lockstep.features.windows import WindowSet
@@ -38,8 +39,7 @@ from lockstep.settings import TreeKernel
 
 __all__ = ["Compiled", "compile_model", "row_sets", "rows_to_answer"]
 
-_EDGE_ROWS = 20_000
-_BEYOND = "beyond_contract"
+_EDGE_FEATURES = 20_000
 _GOLDEN_SEEN = 32
 _GOLDEN_EDGES = 32
 _CHUNK = 8192
@@ -86,6 +86,10 @@ def compile_model(
     forest = read_forest(booster)
     margin, score = margin_and_score(traced.matrix, forest)
     graph = traced.build({"score": score, "margin": margin})
+    reader = traced.reader()
+    asked = asked_events(
+        contract, traced.inputs, traced.windows, reader, forest, validation, traced
+    )
     manifest = Manifest(
         format=FORMAT,
         use_case=use_case,
@@ -108,7 +112,7 @@ def compile_model(
     certificate = certify(
         digest,
         use_case,
-        row_sets(model, scorer, traced.reader(), forest, booster, validation, traced),
+        row_sets(model, scorer, asked, forest, booster),
         golden_rows=len(manifest.golden.margin),
         versions=versions,
         trees=str(scorer.engine),
@@ -133,49 +137,29 @@ def _require_rows(traced: Traced, validation: Columns) -> None:
 
 def rows_to_answer(validation: int) -> int:
     """How many rows a certificate answers with so many validation rows."""
-    return (validation + 2 * _EDGE_ROWS) * len(BATCH_SIZES)
+    return (validation + EDGE_EVENTS + _EDGE_FEATURES) * len(BATCH_SIZES)
 
 
 def row_sets(
     model: CompiledModel,
     scorer: Scorer,
-    graph: Matrix,
+    asked: Sequence[Asked],
     forest: Forest,
     booster: Any,
-    validation: Columns,
-    traced: Traced | None = None,
 ) -> list[RowSet]:
-    """What a certificate compares: recorded events, edge events, and edges of the features.
+    """What a certificate compares: the events asked for, and edges of the features.
 
-    The answers are those of `scorer`, as it will serve, with its kernel for the trees. The native
-    model is given NumPy's features of events that the contract allows, which raises ModelRefused
-    where the graph's are others; the graph's beyond it, and where nobody has `traced` the
-    features function.
+    The answers are those of `scorer`, as it will serve, with its kernel for the trees.
     """
-
-    def edges(*, within: bool) -> Columns:
-        seen = spread(validation, _CHUNK)
-        asked = (model.contract, model.manifest.inputs, model.windows, forest, seen)
-        drawn = edge_columns(*asked, _EDGE_ROWS // 2, within=within)
-        # A function may read a field that nothing of the graph depends on.
-        return {name: np.resize(column, _EDGE_ROWS // 2) for name, column in seen.items()} | drawn
-
-    events = {
-        "validation": validation,
-        "edge_events": edges(within=True),
-        _BEYOND: edges(within=False),
-    }
     sets = []
-    for name, columns in events.items():
-        matrix, differ = graph.read(columns), None
-        if traced is not None and name != _BEYOND:
-            matrix, differ = same_features(traced, columns, matrix, name), 0
-        native = native_answers(booster, matrix)
-        fields = {name: columns[name] for name in model.input_names}
-        windows = _values(model.windows, columns, len(matrix))
+    for events in asked:
+        native = native_answers(booster, events.matrix)
+        fields = {name: events.columns[name] for name in model.input_names}
+        windows = _values(model.windows, events.columns, len(events.matrix))
         answering = _Scoring(scorer, fields, encode_strings(fields), windows)
-        sets.append(RowSet(name, len(matrix), native, answering, differ))
-    features = edge_matrix(forest, _EDGE_ROWS)
+        rows = len(events.matrix)
+        sets.append(RowSet(events.name, rows, native, answering, events.features_differ))
+    features = edge_matrix(forest, _EDGE_FEATURES)
     native = native_answers(booster, features)
     estimating = _Estimating(scorer, *trees_part(model), features)
     return [*sets, RowSet("edge_features", len(features), native, estimating)]

@@ -16,18 +16,51 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.compiled_model.parts import Matrix
 from lockstep.compiling.asking import asking
 from lockstep.compiling.edges import spread
 from lockstep.compiling.graph import Traced
-from lockstep.contracts import Columns, model_inputs
+from lockstep.contracts import Columns, Contract, model_inputs
 from lockstep.errors import ModelRefused, UsageError
 
-__all__ = ["numpy_features", "require_own_rows", "same_features"]
+__all__ = ["Floats", "graph_features", "numpy_features", "require_own_rows", "same_features"]
 
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 _AMONG, _ALONE = 1024, 8
 _LONGEST = 40
+_REASON = 200
 _HIDDEN = "(sensitive)"
+
+
+def graph_features(graph: Matrix, contract: Contract, columns: Columns, where: str) -> Floats:
+    """The graph's float32[rows, features]. Raises ModelRefused naming a row of `where` that it
+    fails on, as it would when it serves: a remainder of zero, a place outside of a table."""
+    first, rows = 0, len(next(iter(columns.values())))
+    try:
+        return graph.read(columns)
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        reason = " ".join(str(error).split())[-_REASON:]
+    while rows - first > 1:
+        middle = (first + rows) // 2
+        half = {name: column[first:middle] for name, column in columns.items()}
+        try:
+            graph.read(half)
+        except Exception:
+            rows = middle
+        else:
+            first = middle
+    inputs = ", ".join(
+        f"{name} is {_shown(contract, columns, name, first)}"
+        for name in graph.names
+        if columns[name].dtype.kind == "i"
+    )
+    raise ModelRefused(
+        f"the features graph fails on row {first} of {where}{f', where {inputs}' if inputs else ''}"
+        f": {reason}",
+        left="nothing: no model was written",
+        next="let features.py keep clear of it: xp.where(b == 0, 1, b) before a // b or a % b of"
+        " whole numbers, a place within its table",
+    )
 
 
 def same_features(traced: Traced, columns: Columns, matrix: Floats, where: str) -> Floats:
@@ -45,7 +78,7 @@ def same_features(traced: Traced, columns: Columns, matrix: Floats, where: str) 
     name, rows = traced.names[positions[0]], np.flatnonzero(differ[:, positions[0]])
     row = int(rows[0])
     inputs = traced.inputs_of(name)
-    shown = {given: _shown(traced, columns, given, row) for given in inputs}
+    shown = {given: _shown(traced.contract, columns, given, row) for given in inputs}
     hidden = any(value == _HIDDEN for value in shown.values())
     values = f"{found[row, positions[0]]} with NumPy and {matrix[row, positions[0]]} in the graph"
     others = [traced.names[position] for position in positions[1:]]
@@ -131,8 +164,8 @@ def _column(name: str, value: Any, rows: int) -> Floats:
     return value
 
 
-def _shown(traced: Traced, columns: Columns, name: str, row: int) -> str:
-    field = traced.contract.by_name.get(name)
+def _shown(contract: Contract, columns: Columns, name: str, row: int) -> str:
+    field = contract.by_name.get(name)
     if field is not None and field.sensitive:
         return _HIDDEN
     value: Any = columns[name][row]

@@ -22,6 +22,7 @@ from lockstep.compiling import (
     Compiled,
     Traced,
     compile_model,
+    graph_features,
     require_own_rows,
     rows_to_answer,
     same_features,
@@ -133,7 +134,8 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     require_parameters(definition.parameters, traced.names)
     matrix = traced.reader()
     require_own_rows(traced, trained_on.columns)
-    ready, unseen = matrix.read(trained_on.columns), matrix.read(tested_on.columns)
+    ready = graph_features(matrix, plan.events, trained_on.columns, "training")
+    unseen = graph_features(matrix, plan.events, tested_on.columns, "validation")
     same_features(traced, trained_on.columns, ready, "training")
     told = _require_features(traced, trained_on, ready, plan.events.id)
     progress.finish(

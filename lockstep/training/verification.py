@@ -73,6 +73,7 @@ def _measure(
     settings: Settings, model: CompiledModel, booster: Any, columns: Columns, progress: Progress
 ) -> Certificate:
     from lockstep.compiling import rows_to_answer
+    from lockstep.compiling.asked import asked_events
     from lockstep.compiling.compile import row_sets
     from lockstep.compiling.estimator import read_forest
     from lockstep.compiling.native import native_booster
@@ -89,9 +90,10 @@ def _measure(
             f"the native model beside it is not what was compiled: {error.message}"
         ) from None
     progress.start("compare with the native model", rows_to_answer(rows))
-    matrix = features_part(model)
+    matrix, inputs = features_part(model), model.manifest.inputs
+    asked = asked_events(model.contract, inputs, model.windows, matrix, forest, columns)
     scorer = open_scorer(model, settings.tree_kernel)
-    sets = row_sets(model, scorer, matrix, forest, booster, columns)
+    sets = row_sets(model, scorer, asked, forest, booster)
     certificate = certify(
         model.digest,
         model.manifest.use_case,

@@ -29,10 +29,12 @@ from tests.small_model import (
 TRAINED, TESTED = slice(0, 5_000), slice(5_000, 6_000)
 
 
-def compiled(features: Any, *, contract: Contract | None = None) -> Compiled:
+def compiled(
+    features: Any, *, contract: Contract | None = None, trained: slice = TRAINED
+) -> Compiled:
     traced = trace(features, {}, contract or departures())
-    matrix = traced.reader().read(some(TRAINED))
-    rows = xgboost.QuantileDMatrix(matrix, label=late()[TRAINED])
+    matrix = traced.reader().read(some(trained))
+    rows = xgboost.QuantileDMatrix(matrix, label=late()[trained])
     return compile_model(
         use_case="flight_delay",
         contract=contract or departures(),
@@ -187,6 +189,23 @@ def test_what_numpy_makes_no_features_of(features, said):
     raw = some(TRAINED)
     with pytest.raises(UsageError, match=said):
         same_features(traced, raw, traced.reader().read(raw), "training")
+
+
+FAILING = {
+    "modulo": lambda xp, e: xp.astype(e["departed_at"] % (e["flight"] - 1), xp.float32),
+    "part": lambda xp, e: xp.astype(e["departed_at"] // (e["flight"] - 1), xp.float32),
+    "place": lambda xp, e: xp.take(xp.asarray(np.arange(9000, dtype=np.float32)), e["flight"]),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_graph_that_fails_on_an_event_that_the_contract_allows(name):
+    """Flights of the numbers 1 and 9999 are allowed, whether or not one was recorded."""
+    with pytest.raises(
+        ModelRefused, match=r"fails on row \d+ of \w+, where .*flight is"
+    ) as refused:
+        compiled(made({name: FAILING[name]}), trained=slice(0, 1))
+    assert "Non-zero status code" in refused.value.message
 
 
 def test_what_a_features_function_raises_is_said_with_its_line():
