@@ -163,9 +163,13 @@ def _known_later(
     wanted = table[events.id].filter(pa.array(unfound)).combine_chunks()
     found = np.zeros(len(wanted), bool)
     for day in days(lake, outcomes.source):
-        if day > last:
+        if day <= last:
+            continue
+        try:
             ids = read_partition(lake, outcomes, day, [outcomes.id])[outcomes.id]
-            found |= pc.is_in(wanted, ids.combine_chunks()).to_numpy(zero_copy_only=False)
+        except LakeError:
+            continue  # no training needs that day
+        found |= pc.is_in(wanted, ids.combine_chunks()).to_numpy(zero_copy_only=False)
     return found
 
 

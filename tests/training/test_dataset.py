@@ -73,6 +73,10 @@ def test_an_outcome_weeks_later_is_late_and_not_missing(tiny, tmp_path):
     for position, at in enumerate((day, date(2013, 2, 9), date(2012, 12, 31))):
         part = outcomes.slice(position * 100, 100)
         write_partition(lake, arrivals().source, at, "a", moved(part, at, 86_399_999_999))
+    # A day that no training needs may be as it likes.
+    broken = tmp_path / arrivals().source / "date=2013-03-01/batch=a"
+    broken.mkdir(parents=True)
+    (broken / "x.parquet").write_bytes(b"no Parquet")
     rows = read(lake, Period(day, date(2013, 1, 4)))
     # What is older than the period is not read: it is no outcome of these events.
     assert (len(rows), rows.late) == (100, 100)
