@@ -29,7 +29,11 @@ def arguments(description: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer rows and repetitions")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if given.json and not given.json.absolute().parent.is_dir():
+        # Before anything is measured.
+        parser.error(f"--json {given.json}: there is no folder {given.json.absolute().parent}")
+    return given
 
 
 @dataclass

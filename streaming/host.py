@@ -157,8 +157,8 @@ def _require_free(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             raise UsageError(
-                f"port {port} for the worker's pages is not free: {error.strerror}",
+                f"port {port} for the worker's pages is not free: {error}",
                 next="lockstep stream USE_CASE --port ANOTHER",
             ) from None
