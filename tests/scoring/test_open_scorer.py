@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from lockstep.compiled_model.parts import cut_at_trees, features_part
 from lockstep.contracts import EncodedStrings, encoded_columns
 from lockstep.errors import UsageError
+from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
 from lockstep.scoring import Engine, OnnxScorer, Scores, open_scorer
 from lockstep.scoring import opening as opening_module
@@ -308,7 +310,8 @@ def test_the_worker_says_what_evaluates_its_trees(monkeypatch, kernel):
     )
     status = Status("flight_delay")
     pipeline = Pipeline.load("flight_delay", REPOSITORY / "models")
-    refresher = model_refresh.ModelRefresher(Settings(), pipeline, status)
+    reader, stop = Reader("127.0.0.1:9"), threading.Event()
+    refresher = model_refresh.ModelRefresher(Settings(), pipeline, reader, status, stop)
     refresher._refresh()
     said = status.describe()["serving"]["trees"]
     counted = status.registry.get_sample_value("lockstep_tree_kernels_distrusted_total")
