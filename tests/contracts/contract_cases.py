@@ -28,7 +28,7 @@ from lockstep.contracts import Contract, Field
 
 __all__ = ["CASES", "Case", "documents", "drawn", "events", "keeps", "recorded"]
 
-CASES = pytest.mark.parametrize("amount", [60, pytest.param(3_000, marks=pytest.mark.long)])
+CASES = pytest.mark.parametrize("amount", [60, pytest.param(1_000, marks=pytest.mark.long)])
 
 _NAMES = (
     *("id", "at", "date", "batch", "rank", "row", "value", "case", "class", "from", "None"),
