@@ -315,7 +315,9 @@ class Intake:
     def _broker_trouble(self, error: KafkaError) -> None:
         # The client goes on trying by itself; what cannot pass comes as a record's error, too.
         self._trouble_at = time.monotonic()
-        self._status.fail("kafka", waiting(KafkaException(error)))
+        # Without how long it took and how often it happened: only what is new is logged.
+        said = KafkaError(error.code(), error.str().partition(" (after ")[0])
+        self._status.fail("kafka", waiting(KafkaException(said)))
 
     def _record_error(self, message: Message) -> None:
         error = message.error()

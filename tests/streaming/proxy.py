@@ -94,4 +94,9 @@ class Proxy:
                     time.sleep(self._delay_s)
                 if source not in self._lost:
                     target.sendall(data)
-            target.shutdown(socket.SHUT_RDWR)
+        if source not in self._lost:
+            # Both ends go together: half a connection would keep a dead server's port.
+            for each in (source, target):
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+                each.close()

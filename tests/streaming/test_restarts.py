@@ -53,6 +53,7 @@ class Service:
     def is_killed(self, _: Worker) -> None:
         for pid in self._pids():
             os.kill(pid, signal.SIGKILL)
+        until(lambda: running_pid(self._home, self.name) is None, f"{self.name} is gone")
         self._start()
 
     def is_away(self, worker: Worker) -> None:
@@ -108,8 +109,7 @@ def spread(
     made = Deployment(windowed_approved, environment, tmp_path, USE_CASE, brokers=(1, 2))
     yield made
     made.stop()
-    for future in made.admin.delete_topics([made.events, made.scored, made.arrivals]).values():
-        future.result()
+    made.admin.delete_topics([made.events, made.scored, made.arrivals])
 
 
 def of_the_way_to(second: SecondBroker) -> list[Fault]:
