@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lockstep.compiled_model import open_model
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiled_model.opening import digest_of
-from lockstep.errors import ModelRefused, Transient, Unreachable
+from lockstep.errors import LockstepError, ModelRefused
 from lockstep.registry.approvals import Approval, append, check_reason, current
 from lockstep.registry.approved import check_use_case
 from lockstep.registry.mlflow import (
@@ -119,8 +119,8 @@ def approve_version(
         )
     try:
         champion = mirror_champion(settings, use_case, approval, before)  # 7
-    except Transient as error:
-        raise Unreachable(
+    except LockstepError as error:
+        raise type(error)(
             f"{error.message}: the alias {CHAMPION} was not set",
             left=f"approval {approval.sequence} counts: version {approval.model_version}"
             f" (digest {approval.digest[:12]}) serves; only the alias lags behind",

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from lockstep.compiled_model.certificate import Certificate
-from lockstep.errors import Fenced, ModelRefused, Unreachable
+from lockstep.errors import Fenced, LockstepError, ModelRefused, Unreachable, UsageError
 from lockstep.registry.approvals import history
 from lockstep.registry.mlflow import (
     CHAMPION,
@@ -245,9 +245,12 @@ def test_the_registry_is_down(registry, nowhere):
     assert registry.sequence() == before
 
 
-@pytest.fixture
-def read_only_registry(registry: Registry) -> Iterator[str]:
-    """The real registry behind a relay that passes questions on and breaks off every change."""
+@pytest.fixture(params=[Unreachable, UsageError])
+def read_only_registry(
+    registry: Registry, request: pytest.FixtureRequest
+) -> Iterator[tuple[str, type[LockstepError]]]:
+    """The real registry behind a relay that passes questions on, and breaks off every change or
+    shows a page instead; and what is raised then."""
 
     class Relay(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -262,7 +265,11 @@ def read_only_registry(registry: Registry) -> Iterator[str]:
             self.wfile.write(body)
 
         def do_POST(self) -> None:
-            self.close_connection = True  # no answer at all
+            self.close_connection = True
+            if request.param is UsageError:
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"<h1>Log in</h1>")
 
         def log_message(self, *_: object) -> None:
             pass
@@ -270,7 +277,7 @@ def read_only_registry(registry: Registry) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Relay)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"http://127.0.0.1:{server.server_port}", request.param
     server.shutdown()
     thread.join()
     server.server_close()
@@ -279,8 +286,9 @@ def read_only_registry(registry: Registry) -> Iterator[str]:
 def test_the_registry_goes_down_before_the_alias(registry, read_only_registry):
     registry.approve(registry.first.version)
     before = registry.sequence()
-    broken = registry.settings.model_copy(update={"mlflow": read_only_registry})
-    with pytest.raises(Unreachable, match="alias champion was not set") as error:
+    address, kind = read_only_registry
+    broken = registry.settings.model_copy(update={"mlflow": address})
+    with pytest.raises(kind, match="alias champion was not set") as error:
         registry.approve(registry.second.version, broken)
     assert f"approval {before + 1} counts" in str(error.value)
     assert registry.serving()[1].digest == registry.second.digest
