@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lockstep.errors import SparkFailed, Transient, UsageError, marked_in
-from lockstep.scoring.spark_trouble import spark_said, spark_trouble
+from lockstep.scoring.spark_trouble import spark_account, spark_said, spark_trouble
 from lockstep.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def told_by_spark(*, left: str, next: str) -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JError, OSError) as error:
-        if told := marked_in(str(error)):
+        if told := marked_in(spark_account(error)):
             raise told from None
         kind = Transient if spark_trouble(error) is Trouble.PASSING else SparkFailed
         raise kind(f"Spark failed: {spark_said(error)}", left=left, next=next) from error

@@ -13,7 +13,7 @@ import re
 
 from lockstep.trouble import Trouble
 
-__all__ = ["spark_said", "spark_trouble"]
+__all__ = ["spark_account", "spark_said", "spark_trouble"]
 
 _LONGEST = 400
 _PASSING = re.compile(
@@ -22,7 +22,7 @@ _PASSING = re.compile(
     r"ConnectException|SocketException|SocketTimeoutException|UnknownHostException"
     r"|NoRouteToHostException|ClosedChannelException|InterruptedIOException|TimeoutException"
     # Spark's own
-    r"|RpcTimeoutException|FetchFailedException|MetadataFetchFailedException|ExecutorLostFailure"
+    r"|Py4JNetworkError|RpcTimeoutException|FetchFailedException|MetadataFetchFailedException|ExecutorLostFailure"
     r"|SparkContext was shut down|Python worker exited unexpectedly"
     r"|Python worker failed to connect back|StatusCode\.UNAVAILABLE|StatusCode\.DEADLINE_EXCEEDED"
     # Python's, in a worker
@@ -45,13 +45,21 @@ def spark_trouble(error: Exception) -> Trouble:
         return Trouble.PASSING  # the Java beside us has gone
     if isinstance(error, OSError):
         return Trouble.PASSING if error.errno in _PASSING_ERRNO else Trouble.FINAL
-    said = "\n".join(_accounts(str(error)))
+    said = "\n".join(_accounts(spark_account(error)))
     return Trouble.PASSING if _PASSING.search(said) else Trouble.FINAL
+
+
+def spark_account(error: Exception) -> str:
+    """All that the error says. py4j asks Java for it, which may have gone meanwhile."""
+    try:
+        return str(error)
+    except Exception as lost:
+        return f"py4j.protocol.Py4JNetworkError: Java cannot be asked what failed ({lost})"
 
 
 def spark_said(error: Exception) -> str:
     """The outermost and the innermost cause, each in a line; bounded."""
-    lines = _accounts(str(error))
+    lines = _accounts(spark_account(error))
     if not lines:
         return type(error).__name__
     first, last = lines[0][:_LONGEST], lines[-1][:_LONGEST]

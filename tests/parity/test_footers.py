@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from py4j.protocol import Py4JNetworkError
+from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.sql import SparkSession
 
 from lockstep.errors import (
@@ -109,6 +109,10 @@ def test_a_query_that_is_wrong_stays_wrong(spark: SparkSession) -> None:
 
 
 def test_a_java_that_has_gone_passes() -> None:
-    for error in (Py4JNetworkError("Answer from Java side is empty"), ConnectionRefusedError(111)):
+    class Unsaid(Py4JError):  # as Py4JJavaError does, which asks Java for its text
+        def __str__(self) -> str:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+    for error in (Py4JNetworkError("no answer"), ConnectionRefusedError(111), Unsaid()):
         with pytest.raises(Transient), told_by_spark(left="nothing", next="again"):
             raise error
