@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -100,6 +101,36 @@ def test_use_cases_without_dags_are_told_by_a_file_of_their_own(tmp_path: Path) 
     assert str(told.value).count("pipeline.toml: ") == 1, "each is told once"
     shutil.rmtree(tmp_path / "models/copied")
     tell_of_refused(tmp_path)
+
+
+_BAG = """
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag(sys.argv[1])
+print(json.dumps({"dags": sorted(bag.dags), "errors": bag.import_errors}))
+"""
+
+
+def test_airflow_keeps_the_good_dags_and_shows_an_import_error(tmp_path: Path) -> None:
+    """As its dag processor reads the folder: only files that look like DAGs to it."""
+    shutil.copytree(REPOSITORY / "dags", tmp_path / "dags")
+    for name in ("flight_delay", "copied"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        shutil.copy(REPOSITORY / "models/flight_delay/pipeline.toml", tmp_path / "models" / name)
+    done = subprocess.run(
+        [sys.executable, "-c", _BAG, str(tmp_path / "dags")],
+        env={**os.environ, "AIRFLOW_HOME": str(tmp_path / "airflow")},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["dags"] == [f"flight_delay_{what}" for what in ("audit", "batch", "land")]
+    ((file, error),) = found["errors"].items()
+    assert file.endswith("dags/lockstep_refused.py")
+    assert "copied/pipeline.toml: use_case is 'flight_delay'" in error
 
 
 def test_a_dag_that_cannot_be_made_takes_no_other_along(tmp_path: Path) -> None:

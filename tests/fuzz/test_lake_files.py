@@ -76,8 +76,10 @@ def _write(path: Path, file: dict[str, Any]) -> None:
         made = GOOD["count"] if kind is None else _made(kind)
         columns.insert(place, (name, made.slice(0, file["rows"])))
     table = pa.Table.from_arrays([c for _, c in columns], names=[n for n, _ in columns])
-    options = {name: file[name] for name in ("compression", "version")}
-    pq.write_table(table, path, allow_truncated_timestamps=True, **options)
+    # The older versions of the format have no nanoseconds.
+    nanos = any(getattr(kind, "unit", "") == "ns" for kind in table.schema.types)
+    version = "2.6" if nanos else file["version"]
+    pq.write_table(table, path, compression=file["compression"], version=version)
     content, chance = bytearray(path.read_bytes()), random.Random(file["seed"])
     match file["damage"]:
         case "cut":
