@@ -22,6 +22,7 @@ from lockstep.compiled_model.manifest import Input
 from lockstep.compiled_model.opening import GRAPH_TYPES
 from lockstep.compiled_model.parts import MATRIX, Matrix
 from lockstep.compiling.asking import asking
+from lockstep.compiling.divisors import divides_safely
 from lockstep.contracts import Contract
 from lockstep.errors import UsageError
 from lockstep.features import Array, Event
@@ -83,8 +84,8 @@ def trace(
 ) -> Traced:
     """Trace `features` on symbols of the contract's fields and of the windows.
 
-    Raises UsageError naming a feature that is no float32 of one dimension, or a window that no
-    feature reads.
+    Raises UsageError naming a feature that is no float32 of one dimension, or that divides whole
+    numbers by anything but a positive constant, or a window that no feature reads.
     """
     types = {field.name: GRAPH_TYPES[field.kind] for field in contract.fields}
     types |= dict.fromkeys(windows.names, "float32")
@@ -101,8 +102,9 @@ def trace(
     for name, value in found.items():
         _require_name(name)
         _require_numbers(name, value)
+    values = {name: value.unwrap_spox() for name, value in found.items()}
     one = op.const([1])
-    matrix = op.concat([op.unsqueeze(v.unwrap_spox(), one) for v in found.values()], axis=1)
+    matrix = op.concat([op.unsqueeze(value, one) for value in values.values()], axis=1)
     arguments = {name: array.unwrap_spox() for name, array in arrays.items()}
     if _parses_text(arguments, matrix):
         # Found one by one only where there is something to find.
@@ -113,6 +115,7 @@ def trace(
             next=_CODES,
         )
     used = _used(arguments, matrix)
+    _require_safe_divisions(arguments, matrix, values)
     idle = [name for name in windows.names if name not in used]
     if idle:
         # A worker would keep its state for nothing.
@@ -125,7 +128,6 @@ def trace(
         for field in contract.fields
         if field.name in used
     )
-    values = {name: value.unwrap_spox() for name, value in found.items()}
     return Traced(
         tuple(found), inputs, windows, matrix, arguments, values, contract, features, fitted
     )
@@ -163,8 +165,25 @@ def _parses_text(arguments: Mapping[str, Var], var: Var) -> bool:
 
 def _used(arguments: Mapping[str, Var], value: Var) -> list[str]:
     """The arguments that a value depends on."""
-    model = spox.build(dict(arguments), {MATRIX: value}, drop_unused_inputs=True)
-    return [given.name for given in model.graph.input]
+    return [given.name for given in _graph(arguments, value).graph.input]
+
+
+def _graph(arguments: Mapping[str, Var], value: Var) -> ModelProto:
+    return spox.build(dict(arguments), {MATRIX: value}, drop_unused_inputs=True)
+
+
+def _require_safe_divisions(
+    arguments: Mapping[str, Var], matrix: Var, values: Mapping[str, Var]
+) -> None:
+    if divides_safely(_graph(arguments, matrix)):
+        return
+    unsafe = (n for n, v in values.items() if not divides_safely(_graph(arguments, op.identity(v))))
+    raise UsageError(
+        f"feature {next(unsafe)!r} divides whole numbers by what may be 0 or -1, which ends a"
+        " scoring process or the event",
+        next="divide by a positive constant, or divide floats:"
+        " xp.floor(xp.astype(a, xp.float64) / xp.astype(b, xp.float64))",
+    )
 
 
 def _require_name(name: Any) -> None:

@@ -34,7 +34,7 @@ _HIDDEN = "(sensitive)"
 
 def graph_features(graph: Matrix, contract: Contract, columns: Columns, where: str) -> Floats:
     """The graph's float32[rows, features]. Raises ModelRefused naming a row of `where` that it
-    fails on, as it would when it serves: a remainder of zero, a place outside of a table."""
+    fails on, as it would when it serves: a place outside of a table, for instance."""
     first, rows = 0, len(next(iter(columns.values())))
     try:
         return graph.read(columns)
@@ -58,8 +58,7 @@ def graph_features(graph: Matrix, contract: Contract, columns: Columns, where: s
         f"the features graph fails on row {first} of {where}{f', where {inputs}' if inputs else ''}"
         f": {reason}",
         left="nothing: no model was written",
-        next="let features.py keep clear of it: xp.where(b == 0, 1, b) before a // b or a % b of"
-        " whole numbers, a place within its table",
+        next="let features.py keep clear of it: xp.clip a place to those of its table",
     )
 
 
