@@ -76,7 +76,7 @@ def test_the_graph_reads_only_what_the_features_use():
         (lambda event, _: {}, "returns no features"),
         (lambda event, _: {"f": event["flight"]}, "feature 'f' is int64"),
         (lambda event, _: {"f": event["seats"] > 3}, "feature 'f' is bool"),
-        (lambda event, _: {"f": 5}, "feature 'f' is 5"),
+        (lambda event, _: {"f": 5}, "feature 'f' is int that is not made"),
         (lambda event, _: {"f": event["seats"][None, :]}, "of 2 dimensions"),
     ],
 )
