@@ -1,6 +1,7 @@
 """The windows of a day's rows by Spark from the lake: as the nightly run computes them.
 
-1. the lake's events that the rows name, each identity once
+1. the lake's events that the rows name, each identity once: of copies the one that was scored,
+   which a row names by its place on Kafka; and whether another copy says something else
 2. their windows, as `lockstep.features.batch` has them
 3. where any state event came late, the same with late events counted
 4. incomplete rows once more, at their cut
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 from pyspark.errors import PySparkException
+from pyspark.sql import Window
 from pyspark.sql import functions as f
 
 from lockstep.audit.at_cut import at_cut
@@ -24,10 +26,10 @@ from lockstep.audit.verdict import Recomputed
 from lockstep.contracts import Contract, honest, on_time
 from lockstep.errors import LakeError, marked_in
 from lockstep.features.batch import with_windows
-from lockstep.features.batch_values import first_copies, micros_of
+from lockstep.features.batch_values import first_copies, micros_of, present
 from lockstep.features.windows import VALUES, WindowSet
 from lockstep.lake import partition_files, state_files
-from lockstep.scoring.history import read_events, read_records
+from lockstep.scoring.history import read_records
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -44,6 +46,7 @@ class LakeDay:
     contract: Contract
     windows: WindowSet
     events: DataFrame
+    """All that are not refused, copies included."""
     state: Mapping[str, DataFrame]
     late_events: Mapping[str, int]
     """Source -> state events of the day that came late, as far as the day's windows see it."""
@@ -80,7 +83,7 @@ def open_day(
     for source, records in state.items():
         late[source], ever = _late(records, windows, source, day)
         any_late = any_late or ever
-    events = read_events(spark, contract, lake, files, windows.limits, copies=True)
+    events = read_records(spark, lake, contract, files, windows.limits)
     return LakeDay(spark, day, contract, windows, events, state, late, any_late)
 
 
@@ -96,17 +99,18 @@ def recompute(
         {
             "_id": stored.ids.take(pa.array(rows)),
             "_time": stored.times.take(pa.array(rows)),
-            "_row": pa.array(np.arange(len(rows))),
+            "_scored_partition": stored.partitions.take(pa.array(rows)),
+            "_scored_offset": stored.offsets.take(pa.array(rows)),
+            "_number": pa.array(np.arange(len(rows))),
             "_cut": pa.array(stored.cut[rows]),
         }
     )
-    same = (f.col(contract.id) == f.col("_id")) & (f.col(contract.time) == f.col("_time"))
-    events = opened.events.join(spark.createDataFrame(named), same).drop("_id", "_time")
+    events = _scored(opened, spark.createDataFrame(named))
     try:
-        found, values = _values(events, opened, len(rows), late=False)
+        found, copies, values = _values(events, opened, len(rows), late=False)
         late = values
         if opened.any_late:
-            _, late = _values(events, opened, len(rows), late=True)
+            *_, late = _values(events, opened, len(rows), late=True)
         cut_known = stored.cut[rows] >= 0
         then = values
         if cut_known.any():
@@ -116,23 +120,50 @@ def recompute(
             )
     except PySparkException as error:
         raise (marked_in(str(error)) or error) from None
-    return Recomputed(found, values, late, then, cut_known)
+    return Recomputed(found, values, late, then, cut_known, copies)
+
+
+def _scored(opened: LakeDay, named: DataFrame) -> DataFrame:
+    """The events that were scored, with `_row` and `_cut`; and `_copies`, the places of all copies
+    where they do not say the same."""
+    contract = opened.contract
+    same = (f.col(contract.id) == f.col("_id")) & (f.col(contract.time) == f.col("_time"))
+    here = (f.col("_kafka_partition") == f.col("_scored_partition")) & (
+        f.col("_kafka_offset") == f.col("_scored_offset")
+    )
+    said = f.to_json(f.struct(*(present(contract, n.name).alias(n.name) for n in contract.fields)))
+    identity = Window.partitionBy(contract.id, contract.time)
+    places = f.sort_array(
+        f.collect_list(f.array("_kafka_partition", "_kafka_offset")).over(identity)
+    )
+    copies = f.when(f.min("_said").over(identity) != f.max("_said").over(identity), places)
+    joined = opened.events.join(named, same).withColumn("_said", said)
+    first = first_copies(
+        joined.withColumn("_copies", copies),
+        contract,
+        before=[f.coalesce(here, f.lit(False)).desc()],
+    )
+    names = [field.name for field in contract.fields]
+    return first.select(*names, f.col("_number").alias("_row"), "_cut", "_copies")
 
 
 def _values(
     events: DataFrame, opened: LakeDay, rows: int, *, late: bool
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """For which rows the lake has the event, and float32[rows, windows]."""
+) -> tuple[np.ndarray[Any, Any], dict[int, list[Any]], np.ndarray[Any, Any]]:
+    """For which rows the lake has the event, which have contradicting copies and where, and
+    float32[rows, windows]."""
     width = len(opened.windows)
     windowed = with_windows(events, opened.contract, opened.windows, opened.state, late=late)
-    table = windowed.select("_row", VALUES).toArrow()
+    table = windowed.select("_row", "_copies", VALUES).toArrow()
     at = table["_row"].to_numpy()
+    several = table.filter(table["_copies"].is_valid())
+    copies = dict(zip(several["_row"].to_pylist(), several["_copies"].to_pylist(), strict=True))
     found = np.zeros(rows, np.bool_)
     found[at] = True
     values = np.full((rows, width), np.nan, np.float32)
     flat = table[VALUES].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     values[at] = flat.reshape(-1, width)
-    return found, values
+    return found, copies, values
 
 
 def _late(records: DataFrame, windows: WindowSet, source: str, day: date) -> tuple[int, bool]:

@@ -44,6 +44,17 @@ def render(report: Report) -> str:
         + (f", of which {day.missing:,} are not in the lake" if day.missing else ""),
         *([f"  {so_far}" for so_far in report.landed] if day.unexplained else []),
     ]
+    if day.conflicting:
+        lines.append(
+            f"{day.conflicting:,} of these events have conflicting copies in the lake: each row was"
+            " held to the copy that was scored; a batch scores the first one"
+        )
+    lines += [
+        f"  {e['event_id']} at {e['event_time']}: copies at {_places(e['copies'])}; scored was"
+        f" {_places([e['scored']])}"
+        for e in day.examples
+        if e["kind"] == "conflicting copies"
+    ]
     if not day.windows:
         lines.append("Their models have no windows: there was nothing to recompute.")
         return "\n".join(lines)
@@ -92,6 +103,13 @@ def _line(window: str, example: dict[str, Any]) -> str:
     return (
         f"  {window}: {example['event_id']} at {example['event_time']}: stored {_exact(stored)},"
         f" the lake gives {_exact(found)}{at_cut} ({example['reason']})"
+    )
+
+
+def _places(places: list[list[int | None]]) -> str:
+    return ", ".join(
+        "a loaded file" if partition is None else f"[{partition}] {offset}"
+        for partition, offset in places
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from lockstep.audit.report import Report
 from lockstep.audit.request import Request
 from lockstep.audit.stored import Stored, read_stored
-from lockstep.audit.verdict import EXAMPLES, Judged, judge
+from lockstep.audit.verdict import EXAMPLES, Judged, Recomputed, judge
 from lockstep.compiled_model import CompiledModel, open_model
 from lockstep.errors import CheckFailed, LakeError
 from lockstep.progress import Progress, Silent
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_day", "require_explained"]
 
-_OfModel = tuple[np.ndarray[Any, Any], Judged, Any]
-"""The rows of a model with windows, their verdict, and which of them are in the lake."""
+_OfModel = tuple[np.ndarray[Any, Any], Judged, Recomputed]
+"""The rows of a model with windows, their verdict, and what the lake gave."""
 
 
 def audit_day(
@@ -160,7 +160,7 @@ def _judged(
             values, has = stored.matrix(rows, len(windows))
             ids, times = stored.ids.take(rows), stored.times.take(rows)
             verdict = judge(digest, windows.names, ids, times, values, has, recomputed)
-            judged.append((rows, verdict, recomputed.found))
+            judged.append((rows, verdict, recomputed))
     return judged, late
 
 
@@ -173,7 +173,12 @@ def _day(
     """All models together. A row of a model without windows used none: it is equal."""
     incomplete = sum(int(verdict.incomplete.sum()) for _, verdict, _ in judged)
     unexplained = sum(int(verdict.unexplained.sum()) for _, verdict, _ in judged)
-    missing = [row for rows, _, found in judged for row in rows[~found].tolist()]
+    missing = [row for rows, _, told in judged for row in rows[~told.found].tolist()]
+    copies = {
+        int(rows[row]): places
+        for rows, _, told in judged
+        for row, places in sorted(told.copies.items())
+    }
     return AuditedDay(
         run_id=request.run_id,
         day=request.day,
@@ -183,15 +188,27 @@ def _day(
         incomplete=incomplete,
         unexplained=unexplained,
         missing=len(missing),
+        conflicting=len(copies),
         late_events=sum(late.values()),
         late_changed=sum(int(verdict.late_changed.sum()) for _, verdict, _ in judged),
         examples=[
-            {
-                "kind": "missing",
-                "event_id": stored.ids[row].as_py(),
-                "event_time": stored.times[row].as_py().isoformat(),
-            }
-            for row in missing[:EXAMPLES]
+            *({"kind": "missing", **_event(stored, row)} for row in missing[:EXAMPLES]),
+            *(
+                {
+                    "kind": "conflicting copies",
+                    **_event(stored, row),
+                    "scored": [stored.partitions[row].as_py(), stored.offsets[row].as_py()],
+                    "copies": copies[row],
+                }
+                for row in [*copies][:EXAMPLES]
+            ),
         ],
         windows=[window for _, verdict, _ in judged for window in verdict.windows],
     )
+
+
+def _event(stored: Stored, row: int) -> dict[str, str]:
+    return {
+        "event_id": stored.ids[row].as_py(),
+        "event_time": stored.times[row].as_py().isoformat(),
+    }

@@ -28,8 +28,8 @@ Cut = dict[str, list[int]]
 
 # The stretch that a row's offset lies in, of the transaction that wrote the row.
 _ROWS = """
-SELECT p.event_id, p.event_time, p.window_values, p.incomplete, a.digest, a.model_version,
-       b.cut::text AS cut
+SELECT p.event_id, p.event_time, p.kafka_partition, p.kafka_offset, p.window_values,
+       p.incomplete, a.digest, a.model_version, b.cut::text AS cut
 FROM predictions_stream p
 JOIN streams t ON t.stream_id = p.stream_id
 JOIN approvals a ON a.sequence = p.approval
@@ -52,6 +52,9 @@ class Stored:
     ids: pa.Array
     times: pa.Array
     """timestamp[us, UTC]"""
+    partitions: pa.Array
+    offsets: pa.Array
+    """Where the event lay that was scored."""
     values: pa.Array
     """list<float>; null where none were stored."""
     digest: np.ndarray[Any, Any]
@@ -98,6 +101,8 @@ def read_stored(settings: Settings, use_case: str, topic: str, day: date) -> Sto
     return Stored(
         ids=table["event_id"].combine_chunks(),
         times=table["event_time"].combine_chunks().cast(pa.timestamp("us", "UTC")),
+        partitions=table["kafka_partition"].combine_chunks(),
+        offsets=table["kafka_offset"].combine_chunks(),
         values=table[VALUES].combine_chunks(),
         digest=digests,
         incomplete=table["incomplete"].to_numpy(),

@@ -9,6 +9,7 @@ For each row and window, the first that holds:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,8 @@ class Recomputed:
     at_cut: Floats
     cut_known: Flags
     """Whether the row is incomplete and its cut is stored."""
+    copies: Mapping[int, list[Any]]
+    """Row -> where the copies of its event lie, [partition, offset] each, if they contradict."""
 
 
 @dataclass(frozen=True, eq=False)

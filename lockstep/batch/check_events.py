@@ -7,13 +7,14 @@
 4. what the judgement of every row says (`lockstep.contracts.judgement`). What came from Kafka and
    is refused, a worker refused as well: it is left out and told. What somebody loaded and is
    refused can be corrected: it stops the day
+5. copies that do not say the same: the first is scored, and the warehouse marks them
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from lockstep.contracts import Contract, Judge, kind_of, spelled_nulls
 from lockstep.errors import ContractError, UsageError
 from lockstep.lake import (
     LANDED,
+    Conflict,
     Counted,
     counted,
     first_copies,
@@ -36,6 +38,7 @@ from lockstep.lake import (
 from lockstep.pipeline import Gates, Pipeline
 from lockstep.registry.mlflow import fetch_model
 from lockstep.settings import Settings
+from lockstep.warehouse.conflicts import ConflictingCopies, record
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.publish import current
 from lockstep.warehouse.staging import publish_id
@@ -97,6 +100,7 @@ def check_events(settings: Settings, pipeline: Pipeline, pin: Pin) -> Plan:
         expect_events(table, contract, pipeline.batch.gates, pin)  # 2, 3
         if broken:
             raise _unfit(stored, broken, contract, pin)  # 4
+        _note_conflicts(settings, counts.conflicts, pin, identity)  # 5
     return Plan(
         use_case=pin.use_case,
         day=pin.day,
@@ -176,6 +180,24 @@ def _unfit(
         left=_LEFT,
         next="correct these events and load their batch into the lake again",
     )
+
+
+def _note_conflicts(
+    settings: Settings, conflicts: Sequence[Conflict], pin: Pin, identity: str
+) -> None:
+    if not conflicts:
+        return
+    first = conflicts[0]
+    _log.warning(
+        "%s events of %s have copies that do not say the same, e.g. %r at %s in %s; the first copy"
+        " is scored: select * from conflicting_copies where event_date = '%s'",
+        *(f"{len(conflicts):,}", pin.day, first.id, first.time.isoformat()),
+        *(", ".join(first.fields), pin.day),
+    )
+    found = [ConflictingCopies(c.id, c.time, c.places, c.fields) for c in conflicts]
+    with connect(settings, "scorer", pin.use_case) as connection:
+        connection.autocommit = True
+        record(connection, pin.day, identity, found)
 
 
 def sample_frame(table: pa.Table, contract: Contract) -> Any:

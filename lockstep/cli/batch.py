@@ -73,7 +73,8 @@ def score(use_case: str, day: date, as_json: bool) -> None:
 def compare(use_case: str, day: date, topic: str | None, as_json: bool) -> None:
     """Compare a day's published batch scores with the stream's, bit for bit.
 
-    Exit code 1 when a score differs, or when one of them lacks an event.
+    Exit code 1 when a score differs, or when one of them lacks an event. Events that came in
+    copies which contradict are counted by themselves.
     """
     from lockstep.comparison import as_document, compare_day, render
     from lockstep.warehouse.connect import connect

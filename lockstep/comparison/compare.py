@@ -2,6 +2,9 @@
 
 Scores and margins are compared by their bits: -0.0 is not 0.0, a NaN equals the same NaN, and
 no tolerance hides anything. Postgres counts; no row leaves it but a few examples.
+
+Where an event came in copies that do not say the same, batch and stream may have scored different
+ones. Such a difference is no drift: it is counted by itself, with both (docs/adr/0015).
 """
 
 from __future__ import annotations
@@ -33,6 +36,12 @@ class Difference:
     stream_margin: float | None
     batch_digest: str
     stream_digest: str
+    stream_place: list[int]
+    """[partition, offset] of the copy that the stream scored."""
+    copies: list[list[int] | None] | None
+    """Where the event's copies lie, batch's own first, if they contradict."""
+    fields: list[str] | None
+    """What these copies differ in."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,9 @@ class Comparison:
     rows_stream: int
     rows_both: int
     differ: int
-    """Rows in both whose score or margin differs in any bit."""
+    """Rows in both whose score or margin differs in any bit, and nothing explains it."""
+    conflicting: int
+    """Rows in both that differ, and whose event came in copies that do not say the same."""
     other_model: int
     """Rows in both that were scored by different digests."""
     digest: str
@@ -63,7 +74,8 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        """Both scored exactly the same events, at least one, with the same bits."""
+        """Both scored exactly the same events, at least one, with the same bits: of events that
+        came in copies which contradict nobody can ask that."""
         return (
             self.rows_both > 0
             and self.differ == 0
@@ -76,8 +88,12 @@ _SIDES = """
         SELECT event_id, event_time, score, margin, model_digest, publish_id FROM predictions
         WHERE event_date = %(day)s AND source = 'batch'
     ), s AS MATERIALIZED (
-        SELECT event_id, event_time, score, margin, model_digest FROM predictions
+        SELECT event_id, event_time, score, margin, model_digest, kafka_partition, kafka_offset
+        FROM predictions
         WHERE event_date = %(day)s AND source = 'stream' AND topic = %(topic)s
+    ), c AS MATERIALIZED (
+        SELECT event_id, event_time, copies, fields FROM conflicting_copies
+        WHERE event_date = %(day)s
     )
 """
 _BITS_DIFFER = """
@@ -86,18 +102,23 @@ _BITS_DIFFER = """
 """
 _COUNTS = f"""{_SIDES}
     SELECT count(b.event_id), count(s.event_id), count(*) FILTER (WHERE joined.both),
-           count(*) FILTER (WHERE joined.both AND {_BITS_DIFFER}),
+           count(*) FILTER (WHERE joined.both AND {_BITS_DIFFER} AND c.event_id IS NULL),
+           count(*) FILTER (WHERE joined.both AND {_BITS_DIFFER} AND c.event_id IS NOT NULL),
            count(*) FILTER (WHERE joined.both AND b.model_digest <> s.model_digest),
            min(b.model_digest), min(b.publish_id)
     FROM b FULL JOIN s ON b.event_id = s.event_id AND b.event_time = s.event_time
+    LEFT JOIN c ON c.event_id = b.event_id AND c.event_time = b.event_time
     CROSS JOIN LATERAL (SELECT b.event_id IS NOT NULL AND s.event_id IS NOT NULL AS both) joined
 """
 _DIFFERENCES = f"""{_SIDES}
     SELECT b.event_id, b.event_time, b.score AS batch_score, s.score AS stream_score,
            b.margin AS batch_margin, s.margin AS stream_margin,
-           b.model_digest AS batch_digest, s.model_digest AS stream_digest
+           b.model_digest AS batch_digest, s.model_digest AS stream_digest,
+           ARRAY[s.kafka_partition, s.kafka_offset] AS stream_place, c.copies, c.fields
     FROM b JOIN s ON b.event_id = s.event_id AND b.event_time = s.event_time
-    WHERE {_BITS_DIFFER} ORDER BY b.event_time, b.event_id LIMIT {EXAMPLES}
+    LEFT JOIN c ON c.event_id = b.event_id AND c.event_time = b.event_time
+    WHERE {_BITS_DIFFER} AND (c.event_id IS NOT NULL) = %(conflicting)s
+    ORDER BY b.event_time, b.event_id LIMIT {EXAMPLES}
 """
 _NEWEST_TOPIC = """
     SELECT topic FROM predictions WHERE event_date = %s AND source = 'stream'
@@ -121,7 +142,7 @@ def compare_day(conn: psycopg.Connection[Any], day: date, topic: str | None = No
         sides = {"day": day, "topic": topic}
         row = conn.execute(_COUNTS, sides).fetchone()
         assert row is not None  # noqa: S101 - counts without GROUP BY are one row
-        batch, stream, both, differ, other_model, digest, publish_id = row
+        batch, stream, both, differ, conflicting, other_model, digest, publish_id = row
         if not batch:
             raise UsageError(
                 f"nothing to compare: no batch predictions of {use_case} at {day} are published",
@@ -133,10 +154,11 @@ def compare_day(conn: psycopg.Connection[Any], day: date, topic: str | None = No
                 f"nothing to compare: the stream of {use_case} scored no event of {day}{of_topic}",
                 next=f"lockstep replay {use_case} --from {day} (with lockstep stream running)",
             )
-        examples: tuple[Difference, ...] = ()
-        if differ:
-            with conn.cursor(row_factory=class_row(Difference)) as cursor:
-                examples = tuple(cursor.execute(_DIFFERENCES, sides))
+        examples: list[Difference] = []
+        with conn.cursor(row_factory=class_row(Difference)) as cursor:
+            for found, conflict in ((differ, False), (conflicting, True)):
+                if found:
+                    examples += cursor.execute(_DIFFERENCES, {**sides, "conflicting": conflict})
     return Comparison(
         day=day,
         topic=topic,
@@ -145,7 +167,8 @@ def compare_day(conn: psycopg.Connection[Any], day: date, topic: str | None = No
         rows_stream=stream,
         rows_both=both,
         differ=differ,
+        conflicting=conflicting,
         other_model=other_model,
         digest=digest,
-        examples=examples,
+        examples=tuple(examples),
     )

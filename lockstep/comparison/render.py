@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -32,9 +33,15 @@ def render(comparison: Comparison) -> str:
     lines.append(f"{c.differ:,} differ (score and margin, bit for bit, of {c.rows_both:,} rows)")
     if c.other_model:
         lines.append(f"{c.other_model:,} rows were scored by different models, by digest")
-    lines += [_line(example) for example in c.examples]
-    if c.differ > len(c.examples):
-        lines.append(f"  ... and {c.differ - len(c.examples):,} more")
+    unexplained = [example for example in c.examples if example.copies is None]
+    contradicted = [example for example in c.examples if example.copies is not None]
+    lines += _listed(c.differ, unexplained)
+    if c.conflicting:
+        lines.append(
+            f"{c.conflicting:,} more differ because their events came in conflicting copies: batch"
+            " scores the first on Kafka, the stream answered the one that it read first"
+        )
+        lines += _listed(c.conflicting, contradicted)
     return "\n".join(lines)
 
 
@@ -53,18 +60,37 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
             "stream": {"score": _bits(e.stream_score), "margin": _bits(e.stream_margin)},
             "batch_digest": e.batch_digest,
             "stream_digest": e.stream_digest,
+            "stream_place": e.stream_place,
+            "copies": e.copies,
+            "fields": e.fields,
         }
         for e in comparison.examples
     ]
     return found
 
 
+def _listed(count: int, examples: Sequence[Difference]) -> list[str]:
+    lines = [_line(example) for example in examples]
+    if count > len(examples):
+        lines.append(f"  ... and {count - len(examples):,} more")
+    return lines
+
+
 def _line(e: Difference) -> str:
+    copies = ""
+    if e.copies is not None:
+        batch, stream = _place(e.copies[0]), _place(e.stream_place)
+        copies = f"; {', '.join(e.fields or ())} differ: batch's copy is {batch}, the stream's"
+        copies += f" {stream}"
     return (
         f"  {e.event_id} at {e.event_time:%Y-%m-%dT%H:%M:%SZ}: score {_exact(e.batch_score)} "
         f"in batch, {_exact(e.stream_score)} in the stream; margin {_exact(e.batch_margin)} "
-        f"and {_exact(e.stream_margin)}"
+        f"and {_exact(e.stream_margin)}{copies}"
     )
+
+
+def _place(place: Sequence[int] | None) -> str:
+    return "a loaded one" if place is None else f"[{place[0]}] {place[1]}"
 
 
 def _exact(value: float | None) -> str:

@@ -103,9 +103,15 @@ def counted(
     return first.select(*fields)
 
 
-def first_copies(records: DataFrame, contract: Contract) -> DataFrame:
-    """Of each identity (id, time) the first record: by Kafka's place, then by that in files."""
+def first_copies(
+    records: DataFrame, contract: Contract, *, before: Sequence[Column] = ()
+) -> DataFrame:
+    """Of each identity (id, time) the first record: by Kafka's place, then by that in files.
+
+    `before` decides first.
+    """
     order = [
+        *before,
         f.col("_kafka_partition").asc_nulls_last(),
         f.col("_kafka_offset").asc_nulls_last(),
         *(f.col(name).asc() for name in _FILE_PLACE if name in records.columns),

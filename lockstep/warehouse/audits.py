@@ -45,6 +45,8 @@ class AuditedDay:
     unexplained: int
     missing: int
     """Of the unexplained, rows whose event is not in the lake."""
+    conflicting: int
+    """Rows whose event the lake has in copies that do not say the same."""
     late_events: int
     late_changed: int
     examples: Sequence[dict[str, Any]] = ()
@@ -67,8 +69,8 @@ def record(conn: psycopg.Connection[Any], audit: AuditedDay) -> int:
     with answering(conn), conn.transaction(), conn.cursor() as cursor:
         cursor.execute(
             "INSERT INTO audits (run_id, event_date, topic, rows, equal, incomplete, unexplained,"
-            " missing, late_events, late_changed, examples)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING audit_id",
+            " missing, conflicting, late_events, late_changed, examples)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING audit_id",
             (
                 audit.run_id,
                 audit.day,
@@ -78,6 +80,7 @@ def record(conn: psycopg.Connection[Any], audit: AuditedDay) -> int:
                 audit.incomplete,
                 audit.unexplained,
                 audit.missing,
+                audit.conflicting,
                 audit.late_events,
                 audit.late_changed,
                 Jsonb(list(audit.examples)),

@@ -45,6 +45,7 @@ __all__ = [
     "metadata",
     "predictions_batch",
     "predictions_stream",
+    "publish_conflicts",
     "publish_log",
     "stream_batches",
     "stream_offsets",
@@ -121,6 +122,18 @@ publish_log = Table(
     Column("run_id", Text, nullable=False),
     Column("published_at", _MOMENT, nullable=False, server_default=_NOW),
     Index("publish_log_day", "event_date", "publish_id"),
+)
+
+# Events of a publish's input that came in copies which do not say the same.
+publish_conflicts = Table(
+    "publish_conflicts",
+    metadata,
+    Column("event_date", Date, primary_key=True),
+    Column("publish_id", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("event_time", _MOMENT, primary_key=True),
+    Column("copies", JSONB, nullable=False),
+    Column("fields", ARRAY(Text), nullable=False),
 )
 
 attempt_numbers = Sequence("attempt_numbers", data_type=BigInteger, metadata=metadata)
@@ -264,6 +277,7 @@ audits = Table(
     Column("incomplete", BigInteger, nullable=False),
     Column("unexplained", BigInteger, nullable=False),
     Column("missing", BigInteger, nullable=False, server_default=text("0")),
+    Column("conflicting", BigInteger, nullable=False, server_default=text("0")),
     Column("late_events", BigInteger, nullable=False),
     Column("late_changed", BigInteger, nullable=False),
     Column("examples", JSONB, nullable=False, server_default=text("'[]'::jsonb")),

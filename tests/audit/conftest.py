@@ -121,8 +121,13 @@ class AuditHouse:
         cut: dict[str, list[int]] | None = None,
         first: int = 0,
         ids: list[str] | None = None,
+        place: tuple[int, int] = (0, 0),
     ) -> None:
-        """A micro-batch as a worker stores it: events from row `first` on."""
+        """A micro-batch as a worker stores it: events from row `first` on.
+
+        `place` is the partition, and where it begins.
+        """
+        partition, low = place
         count = len(ids) if ids else len(self.scored) - first if values is None else len(values)
         events = self.scored.slice(first, count)
         times = columns_from_arrow(departures(), events)[departures().time]
@@ -130,16 +135,16 @@ class AuditHouse:
             ensure_stream_day(connection, DAY)
             ledger = Ledger(connection, self.topic)
             ledger.open("u")
-            claim = ledger.claim(0, 0, 10**9)
+            claim = ledger.claim(partition, low, 10**9)
             begin = claim.next_offset
             batch = MicroBatch(
-                spans=[Span(0, begin, begin + count, claim.epoch)],
+                spans=[Span(partition, begin, begin + count, claim.epoch)],
                 ids=ids or events["event_id"].to_pylist(),
                 event_time=times,
                 entity=[""] * count,
                 score=np.zeros(count, np.float32),
                 margin=np.zeros(count, np.float32),
-                partitions=np.zeros(count, np.int32),
+                partitions=np.full(count, partition, np.int32),
                 offsets=np.arange(begin, begin + count),
                 approval=1,
                 windows=values,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from jobs import audit_windows
@@ -15,11 +17,14 @@ from lockstep.audit.report import as_document, render
 from lockstep.audit.request import encode
 from lockstep.audit.run import audit_day, require_explained
 from lockstep.batch.job import TERMINAL_EXIT
+from lockstep.contracts import columns_from_arrow
 from lockstep.errors import CheckFailed, LakeError, UsageError
+from lockstep.features.reference import window_values as slow_values
+from lockstep.lake import LANDED, write_partition
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.landings import Landed, record
 from tests.audit.conftest import DAY, AuditHouse
-from tests.small_model import windows
+from tests.small_model import departures, windows
 
 pytestmark = pytest.mark.long
 
@@ -125,6 +130,41 @@ def test_rows_whose_wait_expired_are_explained_by_their_cut(house: AuditHouse) -
     assert example["stored"] == example["at_cut"] != example["recomputed"]
     with pytest.raises(CheckFailed, match=f"2 of {len(values):,} predictions"):
         require_explained(report)
+
+
+def test_a_row_is_held_to_the_copy_that_was_scored(house: AuditHouse, tmp_path) -> None:
+    """Of an event with two copies the worker read the second first: nothing is unexplained, and
+    the event is told, with both places."""
+    row, place = 3, (1, 900_000)
+    again = house.scored.slice(row, 1)
+    other = "LGA" if again["origin"][0].as_py() != "LGA" else "JFK"
+    position = again.schema.get_field_index("origin")
+    again = again.set_column(position, again.schema.field("origin"), pa.array([other]))
+    lake = tmp_path / "lake"
+    shutil.copytree(house.settings.lake, lake)
+    copy = again
+    for field, value in zip(LANDED, (again["departed_at"][0].as_py(), *place), strict=True):
+        copy = copy.append_column(field, pa.array([value], field.type))
+    write_partition(str(lake), departures().source, DAY, "again", copy)
+
+    columns = columns_from_arrow(departures(), again)
+    event = {name: column[0] or None for name, column in columns.items()}
+    seen = slow_values(windows(), house.records, int(columns["departed_at"][0]), event)
+    values = np.array([seen], np.float32)
+    assert not np.array_equal(values[0], house.values[row], equal_nan=True)
+    house.stream(house.values[:row])
+    house.stream(values, first=row, place=place)
+    settings = house.settings.model_copy(update={"lake": str(lake)})
+    report = audit_day(settings, house.request(), spark=house.spark)
+    assert (report.day.equal, report.day.unexplained, report.day.conflicting) == (4, 0, 1)
+    (example,) = report.day.examples
+    assert (example["kind"], example["scored"]) == ("conflicting copies", list(place))
+    assert len(example["copies"]) == 2
+    assert list(place) in example["copies"]
+    require_explained(report)
+    assert "1 of these events have conflicting copies in the lake" in render(report)
+    told = house.query("select conflicting from audits where topic = %s", house.topic)
+    assert told == [(1,)]
 
 
 def test_what_is_missing_is_unexplained_in_each_audit(house: AuditHouse) -> None:

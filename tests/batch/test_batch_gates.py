@@ -16,7 +16,7 @@ from lockstep.errors import (
     LockstepError,
     UsageError,
 )
-from lockstep.lake import fingerprint
+from lockstep.lake import LANDED, fingerprint
 from tests.batch_house import BatchHouse, flights_of
 
 
@@ -172,3 +172,29 @@ def test_a_gate_for_a_field_that_does_not_exist(batch_house: BatchHouse) -> None
     batch_house.edit_pipeline("wind_gust = 1.0", "wind_gusts = 1.0")
     with pytest.raises(UsageError, match="names 'wind_gusts', which is no field"):
         batch_house.run()
+
+
+def test_what_came_from_kafka_and_is_refused_is_left_out_as_the_stream_does(
+    batch_house: BatchHouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Landing may have read a wider contract. Nobody can correct what lies on Kafka, and one
+    event may not stop a day. Its copy that fits counts, though it comes later."""
+    table = flights_of(batch_house.day)
+    broken = changed(changed(table.slice(0, 2), "distance", 0, 30_000.0), "carrier", 1, None)
+    for number, (part, batch) in enumerate(((broken, "landed"), (table.slice(1), "later"))):
+        offsets = range(number * 10_000, number * 10_000 + part.num_rows)
+        columns = (part["departed_at"], [0] * part.num_rows, list(offsets))
+        for field, values in zip(LANDED, columns, strict=True):
+            made = values.cast(field.type) if field.name == "_available_at" else values
+            part = part.append_column(
+                field, made if field.name == "_available_at" else pa.array(made, field.type)
+            )
+        batch_house.write(part, batch)
+    *_, checked, scored = batch_house.run("resolve_model", "check_events", "score")
+    assert (checked.facts.input_rows, checked.facts.input_refused) == (table.num_rows - 1, 2)
+    assert "2 rows are refused" in checked.said
+    assert "distance is …, outside" in caplog.text
+    batch_house.run("check_predictions", "publish", facts=scored.facts)
+    left_out = table["event_id"][0].as_py()
+    seen = {row[0] for row in batch_house.seen()}
+    assert seen == set(table["event_id"].to_pylist()) - {left_out}

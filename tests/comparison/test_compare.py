@@ -14,6 +14,7 @@ from lockstep.comparison import as_document, compare_day, render
 from lockstep.errors import UsageError
 from lockstep.warehouse import arrays
 from lockstep.warehouse.attempts import finish_attempt
+from lockstep.warehouse.conflicts import ConflictingCopies, record
 from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import publish
 from lockstep.warehouse.staging import stage
@@ -211,3 +212,34 @@ def test_few_examples_of_many(fresh_house):
     assert "1,200 differ" in text
     assert "... and 1,195 more" in text
     assert len(text.splitlines()) < 20
+
+
+def test_events_that_came_in_conflicting_copies_are_counted_by_themselves(fresh_house):
+    """With both copies; a difference beside them is still one that nothing explains."""
+    conn = fresh_house.connect()
+    batch(fresh_house, floats(0.5, 0.5, 0.5, 0.5))
+    stream(fresh_house, floats(0.25, 0.75, 0.5, 0.25))
+    publish_id = conn.execute("select publish_id from current_publish").fetchone()[0]
+    copies = {0: [[0, 7], [1, 0]], 1: [None, [0, 1]], 2: [[0, 1], [1, 1]]}
+    conflicts = [
+        ConflictingCopies(f"event-{n}", MIDNIGHT + timedelta(seconds=n), places, ["level"])
+        for n, places in copies.items()
+    ]
+    record(conn, DAY, publish_id, conflicts)
+    record(conn, DAY, publish_id, conflicts)
+    record(conn, DAY, "another publish", [ConflictingCopies("event-3", MIDNIGHT, [], [])])
+    conn.commit()
+    found = compare_day(fresh_house.connect("analyst"), DAY)
+    assert (found.rows_both, found.differ, found.conflicting) == (4, 1, 2)
+    assert not found.same
+    text = render(found)
+    assert "1 differ (score and margin" in text
+    assert "2 more differ because their events came in conflicting copies" in text
+    assert "level differ: batch's copy is [0] 7, the stream's [0] 0" in text
+    assert "batch's copy is a loaded one, the stream's [0] 1" in text
+    examples = as_document(found)["examples"]
+    assert [example["copies"] for example in examples] == [None, copies[0], copies[1]]
+    seen = fresh_house.connect("analyst").execute(
+        "select event_id, copies, fields from conflicting_copies order by event_id"
+    )
+    assert seen.fetchall() == [(f"event-{n}", copies[n], ["level"]) for n in copies]
