@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lockstep.contracts import Contract, to_json
-from lockstep.errors import Terminal, Unreachable
+from lockstep.errors import Terminal, Unreachable, UsageError
 from lockstep.features.windows import WindowSet
 from lockstep.lake import read_partition
 from lockstep.pipeline import Pipeline
@@ -116,8 +116,16 @@ def replay(
     Topics that do not exist are created. `backlog` sends everything at once, without waiting
     for acknowledgements in between: for topics that no worker reads until it is done.
     Raises LakeError for a missing day, Unreachable when Kafka does not answer, Terminal when
-    answers stop coming, ModelRefused when no model is approved.
+    answers stop coming, ModelRefused when no model is approved, UsageError where records get the
+    broker's time.
     """
+    if pipeline.stream.timestamps == "LogAppendTime":
+        raise UsageError(
+            f"a replay into a deployment of {pipeline.use_case} whose records have the broker's"
+            " time: recorded events would be as late as they are old, and nobody scores those",
+            left="nothing was sent",
+            next='replay in a deployment whose pipeline.toml says stream.timestamps = "CreateTime"',
+        )
     pipeline = pipeline.on(topic) if topic else pipeline
     with closing(connect(settings, "scorer", pipeline.use_case)) as connection:
         _, model = approved_model(settings, pipeline.use_case, connection)
