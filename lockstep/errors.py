@@ -153,9 +153,10 @@ def printable(text: str, longest: int | None = None, *, lines: bool = False) -> 
 
 
 def reason_of(error: BaseException, longest: int = 500) -> str:
-    """A foreign error as a reason: its type and what it says, whatever it holds."""
+    """An error as a reason, in one line: its type and what it says, whatever it holds."""
     name = type(error).__name__
     try:
-        return printable(f"{name}: {error}", longest)
+        said = error.message if isinstance(error, LockstepError) else str(error)
+        return printable(f"{name}: {said}", longest)
     except Exception:
         return name

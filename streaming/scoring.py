@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.errors import Terminal
+from lockstep.bisection import Rows, bisect
+from lockstep.errors import Terminal, reason_of
 from lockstep.scoring import Scorer
 from lockstep.scoring.scorer import Scores
 
@@ -35,35 +36,27 @@ def score_survivors(answer: Answer, rows: int, scorer: Scorer) -> Survivors:
 
     Raises Terminal when the model no longer scores even what it carries in itself.
     """
-    kept: list[Any] = []
-    poison: dict[int, str] = {}
 
-    def attempt(span: Any) -> None:
-        try:
-            scores, windows = answer(span)
-            if not (np.isfinite(scores.margin).all() and np.isfinite(scores.score).all()):
-                raise ValueError("the model's answer is not a finite number")
-        except MemoryError:
-            raise
-        except Exception as error:
-            if len(span) == 1:
-                poison[int(span[0])] = f"cannot be scored: {type(error).__name__}: {error}"
-                return
-            middle = len(span) // 2
-            attempt(span[:middle])
-            attempt(span[middle:])
-        else:
-            kept.append((span, scores.score, scores.margin, windows))
+    def attempt(part: Rows) -> tuple[Scores, Any]:
+        scores, windows = answer(part)
+        if not (np.isfinite(scores.margin).all() and np.isfinite(scores.score).all()):
+            raise ValueError("the model's answer is not a finite number")
+        return scores, windows
 
-    if rows:
-        attempt(np.arange(rows))
+    kept, raising = bisect(rows, attempt)
+    poison = {row: f"cannot be scored: {reason_of(error)}" for row, error in raising.items()}
     if not kept:
         if rows:
             _require_sound(scorer, poison)
         empty = np.empty(0, np.float32)
         return Survivors(np.empty(0, np.int64), empty, empty, np.empty((0, 0), np.float32), poison)
-    spans, scores, margins, windows = map(np.concatenate, zip(*kept, strict=True))
-    return Survivors(spans, scores, margins, windows, poison)
+    return Survivors(
+        rows=np.concatenate([part for part, _ in kept]),
+        score=np.concatenate([scores.score for _, (scores, _) in kept]),
+        margin=np.concatenate([scores.margin for _, (scores, _) in kept]),
+        windows=np.concatenate([windows for _, (_, windows) in kept]),
+        poison=poison,
+    )
 
 
 def _require_sound(scorer: Scorer, poison: dict[int, str]) -> None:

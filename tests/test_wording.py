@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.errors import printable, reason_of
+from lockstep.errors import ContractError, printable, reason_of
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -36,11 +36,12 @@ def test_lines_stay_lines_where_they_are_wanted() -> None:
     assert printable("a\nb\r\tc", lines=True) == "a\nb\\r\\tc"
 
 
-def test_an_error_that_cannot_say_what_is_wrong_is_named() -> None:
+def test_an_error_becomes_a_reason_whatever_it_says() -> None:
     class MuteError(Exception):
         def __str__(self) -> str:
             raise TypeError("sequence item 0: expected str instance, NoneType found")
 
     assert reason_of(MuteError()) == "MuteError"
+    assert reason_of(ContractError("too much", next="less")) == "ContractError: too much"
     assert reason_of(ValueError("a\x00" * 1_000)).startswith(r"ValueError: a\x00a\x00")
     assert len(reason_of(ValueError("x" * 1_000))) == 500

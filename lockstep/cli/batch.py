@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from lockstep.cli.output import emit, json_option
+from lockstep.cli.output import emit, json_option, visible
 from lockstep.errors import UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
@@ -57,7 +57,8 @@ def score(use_case: str, day: date, as_json: bool) -> None:
         outcome = step.run(settings, pipeline, facts)
         facts, details = outcome.facts, outcome.details
         if not as_json:
-            click.echo(f"{name:<18} {time.monotonic() - started:5.1f} s  {outcome.said}")
+            said = visible(outcome.said)
+            click.echo(f"{name:<18} {time.monotonic() - started:5.1f} s  {said}")
     emit(
         {"use_case": use_case, "partition": day, "run_id": run_id, **details},
         f"look at it: select * from {use_case}.predictions where event_date = '{day}' limit 10",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import date, time
@@ -19,7 +18,7 @@ from typing import Any
 
 import click
 
-from lockstep.errors import LockstepError
+from lockstep.errors import LockstepError, printable
 
 __all__ = ["as_json_text", "emit", "json_option", "tell_refused", "visible"]
 
@@ -61,9 +60,8 @@ def as_json_text(value: Any) -> str:
 
 
 def visible(text: str) -> str:
-    """Text in which nothing steers a terminal: control characters, and those that turn the
-    direction of writing, are shown as Python writes them. Lines stay lines."""
-    return re.sub(r"[^\n\x20-\x7e]", _escaped, text)
+    """Text in which nothing steers a terminal. Lines stay lines."""
+    return printable(text, lines=True)
 
 
 def tell_refused(refused: Mapping[str, LockstepError]) -> dict[str, str]:
@@ -78,7 +76,3 @@ def _named(number: float | Decimal) -> str:
     """What is not finite."""
     nan = number.is_nan() if isinstance(number, Decimal) else math.isnan(number)
     return "NaN" if nan else "Infinity" if number > 0 else "-Infinity"
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found[0] if found[0].isprintable() else repr(found[0])[1:-1]

@@ -8,6 +8,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from lockstep.cli.output import visible
+
 __all__ = ["Steps"]
 
 
@@ -44,7 +46,8 @@ class Steps:
     def finish(self, said: str) -> None:
         self._close()
         seconds = time.monotonic() - self._started
-        self._console.print(f"{seconds:6.1f} s  {self._step}: {said}", markup=False)
+        line = visible(f"{seconds:6.1f} s  {self._step}: {said}")
+        self._console.print(line, markup=False)
 
     def __enter__(self) -> Steps:
         return self

@@ -16,7 +16,7 @@ from lockstep.errors import UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 
-__all__ = ["dlq", "replay", "stream"]
+__all__ = ["dlq", "letter_text", "replay", "stream"]
 
 _DAY = click.DateTime(["%Y-%m-%d"])
 
@@ -115,11 +115,18 @@ def dlq() -> None:
 )
 @json_option
 def dlq_list(use_case: str, limit: int, as_json: bool) -> None:
-    """Show why events were refused; their bytes stay in the topic."""
+    """Show why events were refused; their bytes stay in the topic, or where they came from."""
     letters = _streaming("letters").newest(Settings.load(), Pipeline.load(use_case), limit)
-    text = "\n".join(
-        f"{letter['topic']}[{letter['partition']}]@{letter['offset']}: {letter['reason']}"
-        for letter in letters["letters"]
-    )
+    text = "\n".join(map(letter_text, letters["letters"]))
     summary = f"{letters['total']} dead letters in {letters['dead_letter_topic']}"
     emit(letters, f"{text}\n{summary}" if text else summary, as_json)
+
+
+def letter_text(letter: dict[str, Any]) -> str:
+    if letter["topic"] is None:
+        return "not a letter of a worker: {partition}@{offset}".format(**letter["letter"])
+    where = "{topic}[{partition}]@{offset}: {reason}".format(**letter)
+    if not letter["left_out"]:
+        return where
+    parts = ", ".join(letter["left_out"])
+    return f"{where} ({letter['bytes']:,} bytes; only there, not in the letter: {parts})"

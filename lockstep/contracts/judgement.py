@@ -42,6 +42,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lockstep.bisection import Rows, bisect
 from lockstep.contracts.contract import Contract
 from lockstep.contracts.decoding import Decoded, EventDecoder
 from lockstep.contracts.recorded import ArrowDecoder
@@ -132,9 +133,31 @@ class Judge:
         self._recorded = ArrowDecoder(contract)
 
     def records(self, values: Sequence[bytes | None], available_at: np.ndarray[Any, Any]) -> Judged:
-        """Kafka's records: JSON values, and `readable_at` of their timestamps."""
-        decoded = self._decoder.decode(values)
-        return self._judged(decoded, available_at[np.asarray(decoded.kept, np.int64)])
+        """Kafka's records: JSON values, and `readable_at` of their timestamps.
+
+        Raises nothing that a record could cause: what judging one raises, whatever it is, is
+        why that one is refused.
+        """
+
+        def judged(rows: Rows) -> Judged:
+            given = [values[row] for row in rows.tolist()]
+            decoded = self._decoder.decode(given)
+            return self._judged(decoded, available_at[rows][np.asarray(decoded.kept, np.int64)])
+
+        went, raising = bisect(len(values), judged)
+        if not went:
+            went = [(np.arange(0), judged(np.arange(0)))]
+        refused = {rows[at]: why for rows, part in went for at, why in part.refused.items()}
+        # Not what it says: that may hold a value which is sensitive.
+        refused |= {row: f"cannot be judged: {type(e).__name__}" for row, e in raising.items()}
+        parts = [part for _, part in went]
+        return Judged(
+            np.concatenate([rows[part.kept] for rows, part in went]),
+            _joined([part.columns for part in parts]),
+            np.concatenate([part.available_at for part in parts]),
+            np.concatenate([part.late for part in parts]),
+            {int(row): why for row, why in refused.items()},
+        )
 
     def rows(
         self, batch: pa.RecordBatch | pa.Table, available_at: pa.Array | pa.ChunkedArray
@@ -187,3 +210,9 @@ class Judge:
             f"too old: {name} is {(available_at - time) / _HOUR_US / 24:.1f} days before its"
             f" record's timestamp, more than {limits.oldest / _HOUR_US / 24:g} days"
         )
+
+
+def _joined(parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

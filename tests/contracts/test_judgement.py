@@ -157,3 +157,25 @@ def test_wrong_events_make_a_bounded_number_of_days(
     assert len(made) <= days + -(-limits.oldest // DAY) + after
     live = np.unique(judged.columns["at"][~judged.late] // DAY)
     assert len(live) <= days + -(-limits.lateness // DAY) + after
+
+
+def test_a_bug_in_judging_one_record_spoils_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = Judge(CONTRACT)
+    decode = judge._decoder.decode
+
+    def wrong(values: list[bytes | None]) -> object:
+        if b"boom" in values:
+            raise TypeError("sequence item 0: expected str instance, NoneType found")
+        return decode(values)
+
+    monkeypatch.setattr(judge._decoder, "decode", wrong)
+    good = orders(*range(5))
+    values = [b"boom", *good[:3], b"{", b"boom", *good[3:]]
+    judged = judge.records(values, np.zeros(len(values), np.int64))
+    assert judged.kept.tolist() == [1, 2, 3, 6, 7]
+    assert judged.columns[CONTRACT.id].tolist() == [f"o{n}" for n in range(5)]
+    assert len(judged.late) == len(judged.available_at) == 5
+    assert judged.refused.keys() == {0, 4, 5}
+    assert judged.refused[0] == judged.refused[5] == "cannot be judged: TypeError"
+    assert judge.records([b"boom"], np.zeros(1, np.int64)).refused.keys() == {0}
+    assert judge.records([], np.zeros(0, np.int64)).kept.tolist() == []
