@@ -47,8 +47,9 @@ class Horizon:
 
     def passed(self, timestamps: dict[int, int]) -> None:
         """Partition -> timestamp (microseconds) of a record that was taken from it."""
-        self._newest.update(timestamps)
-        for partition in timestamps:
+        for partition, stamp in timestamps.items():
+            # Where producers stamp records, one of 1970 asks for no state of 1970.
+            self._newest[partition] = max(stamp, self._newest.get(partition, stamp))
             self._idle.pop(partition, None)
 
     def drop(self, partition: int) -> None:

@@ -22,12 +22,13 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from lockstep.contracts import Columns
-from lockstep.errors import OffsetsLost
+from lockstep.errors import OffsetsLost, Unreachable
 from lockstep.features.online import OnlineWindows
 from lockstep.features.windows import WindowSet
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import Place, Reader, Topic, told
 from lockstep.kafka.trouble import LOG_MOVED
+from lockstep.kafka.unreadable import is_unreadable, unreadable_until
 from lockstep.pipeline import Pipeline
 from streaming.judging import available_at, judge_of_state
 from streaming.patience import Stopped, waits_for
@@ -245,6 +246,7 @@ class LiveState:
     def _fold(self, messages: list[Message]) -> None:
         """Fold what came."""
         by_topic: dict[str, list[Message]] = defaultdict(list)
+        stuck: set[tuple[str, int]] = set()
         for message in messages:
             error = message.error()
             place = (message.topic(), message.partition())
@@ -257,10 +259,26 @@ class LiveState:
                 # Retention overtook a reader that had nothing to score for long, or the log was
                 # truncated: folding again tells them apart.
                 self._folded, self._folding, self._gone = False, None, True
+            elif is_unreadable(error):
+                stuck.add(place)
             elif not waits_for(KafkaException(error)):
                 raise told(self._kafka, KafkaException(error))
+        for place in stuck:
+            self._step_over(place)
         for topic, records in by_topic.items():
             self._fold_topic(topic, records)
+
+    def _step_over(self, place: tuple[str, int]) -> None:
+        """Go on after what the client cannot read: refused, like every other bad record."""
+        at = self._read[place]
+        try:
+            end = unreadable_until(self._kafka, *place, at)
+        except Unreachable:
+            return  # it comes again
+        self._consumer.incremental_unassign([TopicPartition(*place)])
+        self._consumer.incremental_assign([TopicPartition(*place, end)])
+        self._read[place] = end
+        self._status.state_refused.inc(end - at)
 
     def _fold_topic(self, topic: str, records: list[Message]) -> None:
         assert self._online is not None  # noqa: S101 - _refold assigns both

@@ -11,7 +11,7 @@ from lockstep.contracts.columns import (
     spelled_nulls,
 )
 from lockstep.contracts.contract import Contract
-from lockstep.contracts.decoding import Decoded, EventDecoder
+from lockstep.contracts.decoding import Decoded, EventDecoder, too_large
 from lockstep.contracts.events import to_json
 from lockstep.contracts.field import RESERVED, Field, Kind, is_reserved
 from lockstep.contracts.judgement import (
@@ -59,4 +59,5 @@ __all__ = [
     "require_text",
     "spelled_nulls",
     "to_json",
+    "too_large",
 ]

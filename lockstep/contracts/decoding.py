@@ -14,7 +14,7 @@ from lockstep.contracts.contract import Contract
 from lockstep.contracts.field import Field
 from lockstep.contracts.validation import Validator
 
-__all__ = ["Decoded", "EventDecoder"]
+__all__ = ["Decoded", "EventDecoder", "too_large"]
 
 _INT64 = msgspec.Meta(ge=-(2**63), le=2**63 - 1)
 
@@ -74,9 +74,7 @@ class EventDecoder:
             if not value:
                 rejected[position] = "the value is empty"
             elif len(value) > self._max_bytes:
-                rejected[position] = (
-                    f"the value has {len(value):,} bytes, more than {self._max_bytes:,}"
-                )
+                rejected[position] = too_large(len(value), self._max_bytes)
             else:
                 try:
                     events.append(self._decode(value))
@@ -99,6 +97,11 @@ class EventDecoder:
                 dtype = np.float64 if field.kind == "number" else np.int64
                 columns[field.name] = np.fromiter(values, dtype, rows)
         return columns
+
+
+def too_large(size: int, most: int) -> str:
+    """Why a value of so many bytes is refused unseen."""
+    return f"the value has {size:,} bytes, more than {most:,}"
 
 
 def _member(field: Field) -> tuple[Any, ...]:

@@ -191,7 +191,12 @@ def _stream(
     spark.dataSource.register(KafkaLog)
     stream = (
         spark.readStream.format("kafka_log")
-        .options(kafka=kafka, topic=told.topic, checkpoint=checkpoint)
+        .options(
+            kafka=kafka,
+            topic=told.topic,
+            checkpoint=checkpoint,
+            max_bytes=str(assignment.max_bytes),
+        )
         .load()
         .writeStream.foreachBatch(epoch)
         .option("checkpointLocation", _uri(checkpoint))

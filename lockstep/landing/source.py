@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -25,10 +25,12 @@ from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPart
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
+from lockstep.contracts import too_large
 from lockstep.errors import LockstepError, OffsetsLost, Transient, marked
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import recorded_at, told
 from lockstep.kafka.trouble import LOG_MOVED, kafka_trouble
+from lockstep.kafka.unreadable import is_unreadable, unreadable_until
 from lockstep.landing.log import Log, log_of, stretch_of_log
 from lockstep.trouble import Trouble
 
@@ -49,23 +51,28 @@ _SCHEMA = pa.schema(
         pa.field("offset", pa.int64()),
         pa.field("timestamp_ms", pa.int64()),
         pa.field("value", pa.binary()),
+        pa.field("unread", pa.string()),
     ]
 )
+_ARROW_BYTES = 64 * 2**20
+"""Of the values handed over at once."""
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 
 class KafkaLog(DataSource):
-    """`spark.readStream.format("kafka_log")` with the options kafka, topic and checkpoint.
+    """`spark.readStream.format("kafka_log")`; options: kafka, topic, checkpoint and max_bytes.
 
     `partition`, `first` and `following` name the stretch that a record is of; timestamp_ms is
-    null for a record without one.
+    null for a record without one. `unread` says why there is no value to look at: it is larger
+    than the option max_bytes, or Kafka's client cannot read it.
     """
 
     def __init__(self, options: MutableMapping[str, str]) -> None:
         super().__init__(options)
         self._given = options["kafka"], options["topic"], options["checkpoint"]
+        self._max_bytes = int(options["max_bytes"])
 
     @classmethod
     def name(cls) -> str:
@@ -74,11 +81,11 @@ class KafkaLog(DataSource):
     def schema(self) -> str:
         return (
             "partition int, first long, following long, offset long, timestamp_ms long,"
-            " value binary"
+            " value binary, unread string"
         )
 
     def streamReader(self, schema: StructType) -> DataSourceStreamReader:  # noqa: N802
-        return _Reader(*self._given)
+        return _Reader(*self._given, self._max_bytes)
 
 
 @dataclass
@@ -107,8 +114,9 @@ def _told(method: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
 class _Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     """Runs on the driver, except for `read`."""
 
-    def __init__(self, kafka: str, topic: str, checkpoint: str) -> None:
+    def __init__(self, kafka: str, topic: str, checkpoint: str, max_bytes: int) -> None:
         self._kafka, self._topic, self._checkpoint = kafka, topic, checkpoint
+        self._max_bytes = max_bytes
         self._target: Log | None = None
 
     @_told
@@ -147,7 +155,7 @@ class _Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
     def read(self, partition: InputPartition) -> Iterator[pa.RecordBatch]:
         stretch = cast(_Stretch, partition)
         try:
-            yield from _records(self._kafka, self._topic, stretch)
+            yield from _records(self._kafka, self._topic, stretch, self._max_bytes)
             self._look().require(stretch.topic_id, self._checkpoint)
         except LockstepError as error:
             raise RuntimeError(marked(error)) from None
@@ -156,7 +164,16 @@ class _Reader(DataSourceStreamReader, SupportsTriggerAvailableNow):
         return log_of(self._kafka, self._topic)
 
 
-def _records(kafka: str, topic: str, stretch: _Stretch) -> Iterator[pa.RecordBatch]:
+class _Record(NamedTuple):
+    """A record as it is handed over."""
+
+    offset: int
+    timestamp_ms: int | None = None
+    value: bytes | None = None
+    unread: str | None = None
+
+
+def _records(kafka: str, topic: str, stretch: _Stretch, max_bytes: int) -> Iterator[pa.RecordBatch]:
     consumer = Consumer(
         {
             **common(kafka),
@@ -171,12 +188,18 @@ def _records(kafka: str, topic: str, stretch: _Stretch) -> Iterator[pa.RecordBat
     )
     try:
         consumer.assign([TopicPartition(topic, stretch.partition, stretch.first)])
-        heard = time.monotonic()
+        heard, at = time.monotonic(), stretch.first
         while True:
             messages = consumer.consume(_ARROW_ROWS, 0.2)
-            records, done = _within(messages, stretch)
-            if records:
-                yield _arrow(records, stretch)
+            records, done, stuck = _within(messages, stretch, max_bytes)
+            at = records[-1].offset + 1 if records else at
+            if stuck is not None:
+                end = unreadable_until(kafka, topic, stretch.partition, at)
+                unread = range(at, min(end, stretch.following))
+                records += [_Record(offset, unread=stuck) for offset in unread]
+                consumer.assign([TopicPartition(topic, stretch.partition, end)])
+                at, done = end, end >= stretch.following
+            yield from _arrow(records, stretch)
             if done:
                 return
             if records:
@@ -202,33 +225,60 @@ def _records(kafka: str, topic: str, stretch: _Stretch) -> Iterator[pa.RecordBat
         consumer.close()
 
 
-def _within(messages: list[Message], stretch: _Stretch) -> tuple[list[Message], bool]:
-    """The records of the stretch, and whether there are no more of them."""
-    records: list[Message] = []
+def _within(
+    messages: list[Message], stretch: _Stretch, max_bytes: int
+) -> tuple[list[_Record], bool, str | None]:
+    """The records of the stretch, whether there are no more of them, and what the client says of
+    the next one if it cannot read it.
+    """
+    records: list[_Record] = []
     for message in messages:
         error = message.error()
         if error is None:
             if message.offset() >= stretch.following:
-                return records, True
-            records.append(message)
+                return records, True, None
+            records.append(_record(message, max_bytes))
         elif error.code() == KafkaError._PARTITION_EOF:
             if message.offset() >= stretch.following:
-                return records, True
+                return records, True, None
+        elif is_unreadable(error):
+            return records, False, f"cannot be read: {error.str()}"
         elif kafka_trouble(error) is not Trouble.PASSING:
             raise KafkaException(error)
-    return records, bool(records) and records[-1].offset() == stretch.following - 1
+    return records, bool(records) and records[-1].offset == stretch.following - 1, None
 
 
-def _arrow(records: list[Message], stretch: _Stretch) -> pa.RecordBatch:
+def _record(message: Message, max_bytes: int) -> _Record:
+    value, stamp = message.value(), recorded_at(message)
+    if value is not None and len(value) > max_bytes:
+        # Not handed on: one may be larger than all that Spark gives a task.
+        return _Record(message.offset(), stamp, None, too_large(len(value), max_bytes))
+    return _Record(message.offset(), stamp, value)
+
+
+def _arrow(records: list[_Record], stretch: _Stretch) -> Iterator[pa.RecordBatch]:
+    """The records in batches of bounded size."""
+    begin, size = 0, 0
+    for number, record in enumerate(records):
+        size += len(record.value or b"")
+        if size > _ARROW_BYTES:
+            yield _batch(records[begin : number + 1], stretch)
+            begin, size = number + 1, 0
+    if begin < len(records):
+        yield _batch(records[begin:], stretch)
+
+
+def _batch(records: list[_Record], stretch: _Stretch) -> pa.RecordBatch:
     rows = len(records)
     return pa.RecordBatch.from_arrays(
         [
             pa.array([stretch.partition] * rows, pa.int32()),
             pa.array([stretch.first] * rows, pa.int64()),
             pa.array([stretch.following] * rows, pa.int64()),
-            pa.array([record.offset() for record in records], pa.int64()),
-            pa.array([recorded_at(record) for record in records], pa.int64()),
-            pa.array([record.value() for record in records], pa.binary()),
+            pa.array([record.offset for record in records], pa.int64()),
+            pa.array([record.timestamp_ms for record in records], pa.int64()),
+            pa.array([record.value for record in records], pa.binary()),
+            pa.array([record.unread for record in records], pa.string()),
         ],
         schema=_SCHEMA,
     )

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from lockstep.contracts import Columns, Contract, Judge, Limits, kind_of, readable_at
-from lockstep.errors import LockstepError, marked
+from lockstep.errors import LockstepError, marked, printable
 from lockstep.lake import LANDED, write_partition
 
 __all__ = ["OUTCOME", "Assignment", "batch_name", "land_batches"]
@@ -102,8 +102,11 @@ class _Stretch:
         offsets = batch.column("offset").to_numpy()
         stamps = batch.column("timestamp_ms").fill_null(-1).to_numpy()
         judged = self._judge.records(batch.column("value").to_pylist(), readable_at(stamps))
+        unread = batch.column("unread").to_pylist()
         for position in sorted(judged.refused):
-            self._refuse(int(offsets[position]), judged.refused[position])
+            # What is not handed over looks like a tombstone.
+            reason = unread[position] or judged.refused[position]
+            self._refuse(int(offsets[position]), reason)
         if len(judged.kept):
             partition = batch.column("partition")[0].as_py()
             place = judged.available_at, partition, offsets[judged.kept]
@@ -125,8 +128,13 @@ class _Stretch:
                 "last_offset": int(offsets.max()),
             }
         for kind, (rows, offset, reason) in self._refused.items():
-            example = f"partition {key[0]}, offset {offset}: {reason}"[:_LONGEST_EXAMPLE]
-            yield {"reason": kind, "rows": rows, "first_offset": offset, "example": example}
+            example = printable(f"partition {key[0]}, offset {offset}: {reason}", _LONGEST_EXAMPLE)
+            yield {
+                "reason": printable(kind, _LONGEST_EXAMPLE),
+                "rows": rows,
+                "first_offset": offset,
+                "example": example,
+            }
 
     def _by_date(self) -> Iterator[tuple[date, pa.Table]]:
         if not self._tables:

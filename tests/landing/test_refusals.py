@@ -93,7 +93,8 @@ def test_a_log_that_does_not_continue_is_refused_until_its_checkpoint_is_removed
 def test_spark_refuses_it_as_well(harbour: Harbour) -> None:
     """The source looks by itself: a topic may be recreated while Spark starts."""
     log = log_of(harbour.kafka.bootstrap, harbour.topic)
-    options = {"kafka": harbour.kafka.bootstrap, "topic": harbour.topic, "checkpoint": "here"}
+    options = {"kafka": harbour.kafka.bootstrap, "topic": harbour.topic}
+    options |= {"checkpoint": "here", "max_bytes": "1000"}
     reader = KafkaLog(options).streamReader(StructType())
     foreign = {"topic_id": "another", "next": {"0": 0, "1": 0}}
     for look in (

@@ -28,7 +28,7 @@ class Nasty(NamedTuple):
 
 
 def produce(
-    deployment: Deployment, topic: str, records: Iterable[Nasty], timestamp: int = 0
+    kafka: str, topic: str, records: Iterable[Nasty], timestamp: int = 0
 ) -> list[tuple[int, int]]:
     """Send each as a batch of its own; (partition, offset) of each."""
     found: list[tuple[int, int]] = []
@@ -43,7 +43,7 @@ def produce(
             record.codec,
             Producer(
                 {
-                    "bootstrap.servers": deployment.settings.kafka,
+                    "bootstrap.servers": kafka,
                     "compression.type": record.codec,
                     "message.max.bytes": 1_000_000_000,
                     "on_delivery": delivered,

@@ -40,7 +40,11 @@ def test_a_hint_makes_the_worker_look_at_once(
 
     def serves_it() -> bool:
         # Again and again: a hint that comes before the topic is listened to is lost.
-        produce(deployment, deployment.control, [Nasty(b'{"command": "refresh"}', codec="zstd")])
+        produce(
+            deployment.settings.kafka,
+            deployment.control,
+            [Nasty(b'{"command": "refresh"}', codec="zstd")],
+        )
         return (worker.page("health") or {})["serving"]["model_digest"] == digest
 
     until(serves_it, "the worker serves the newly approved digest")
@@ -60,7 +64,7 @@ def test_whatever_comes_through_the_control_topic_scoring_goes_on(
         Nasty(noise(900_000), headers=[("", None)]),
         Nasty(b'{"command": "refresh"}', codec="gzip"),
     ]
-    produce(deployment, deployment.control, nasty)
+    produce(deployment.settings.kafka, deployment.control, nasty)
     sent = events(50)
     deployment.send(sent)
     until(lambda: deployment.settled() == len(sent), "every event is settled")
