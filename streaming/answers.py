@@ -7,17 +7,30 @@ from dataclasses import dataclass
 
 import msgspec
 import numpy as np
-from kafka import KafkaConsumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from rich.progress import Progress
 
-from lockstep.errors import Terminal
+from lockstep.errors import Terminal, Transient
+from lockstep.kafka.clients import common
+from lockstep.kafka.reader import Reader
+from lockstep.kafka.trouble import kafka_trouble
 from lockstep.pipeline import Pipeline
-from streaming.codec import ScoredEvent
+from lockstep.trouble import Trouble
 
-__all__ = ["Answers", "Sent", "await_answers", "ends"]
+__all__ = ["Answers", "Sent", "await_answers", "ends", "event_id_of"]
 
 _SILENCE_S = 60.0
 """Give up when no answer has come for so long."""
+_TIMEOUT_S = 10.0
+
+
+class _Named(msgspec.Struct, gc=False):
+    """Of a scored event, what says whose answer it is."""
+
+    event_id: str
+
+
+_decode = msgspec.json.Decoder(_Named).decode
 
 
 @dataclass(frozen=True)
@@ -48,22 +61,21 @@ def await_answers(kafka: str, pipeline: Pipeline, sent: Sent, bar: Progress) -> 
     """Wait until every event that was sent is answered. Raises Terminal when answers stop."""
     scored = pipeline.topics.scored
     task = bar.add_task("answered", total=len(sent.at_ms))
-    decode = msgspec.json.Decoder(ScoredEvent).decode
     consumer = _reader(kafka)
-    consumer.assign([TopicPartition(scored, number) for number in sent.answers_from])
-    for number, offset in sent.answers_from.items():
-        consumer.seek(TopicPartition(scored, number), offset)
+    consumer.assign([TopicPartition(scored, *place) for place in sent.answers_from.items()])
     latency: dict[str, float] = {}
     opened_ms, last_ms, heard = float("inf"), 0.0, time.monotonic()
     try:
         while len(latency) < len(sent.at_ms):
-            for records in consumer.poll(timeout_ms=200, max_records=5000).values():
-                for record in records:
-                    name = decode(record.value).event_id
-                    if name in sent.at_ms and name not in latency:
-                        latency[name] = record.timestamp - sent.at_ms[name]
-                        opened_ms = min(opened_ms, record.timestamp)
-                        last_ms, heard = max(last_ms, record.timestamp), time.monotonic()
+            for record in consumer.consume(5000, 0.2):
+                if record.error() is not None:
+                    _require_passing(record.error())
+                    continue
+                name, stamp = event_id_of(record.value()), record.timestamp()[1]
+                if name in sent.at_ms and name not in latency:
+                    latency[name] = stamp - sent.at_ms[name]
+                    opened_ms = min(opened_ms, stamp)
+                    last_ms, heard = max(last_ms, stamp), time.monotonic()
             bar.update(task, completed=len(latency))
             if time.monotonic() - heard > _SILENCE_S:
                 raise Terminal(
@@ -86,24 +98,44 @@ def await_answers(kafka: str, pipeline: Pipeline, sent: Sent, bar: Progress) -> 
     )
 
 
-def ends(kafka: str, topic: str) -> dict[int, int]:
-    """Where each partition of a topic ends now."""
-    consumer = _reader(kafka)
+def event_id_of(value: bytes | None) -> str:
+    """Whose answer a record of the scored topic is; empty: it is none."""
     try:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise Terminal(
-                f"topic {topic} does not exist on {kafka}",
-                next="lockstep up (creates the topics of every pipeline.toml), or create it",
-            )
-        ends = consumer.end_offsets([TopicPartition(topic, number) for number in numbers])
-        return {partition.partition: offset for partition, offset in ends.items()}
-    finally:
-        consumer.close()
+        return _decode(value or b"").event_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
 
 
-def _reader(kafka: str) -> KafkaConsumer:
-    # Checking CRCs in Python costs eight times the rest of reading a record.
-    return KafkaConsumer(
-        bootstrap_servers=kafka, enable_auto_commit=False, check_crcs=False, fetch_max_wait_ms=50
+def ends(kafka: str, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends now. Raises Unreachable, or Terminal for no topic."""
+    reader, deadline = Reader(kafka), time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            partitions = reader.topics([topic])[topic].partitions
+            found = reader.ends((topic, number) for number in range(partitions))
+        except Transient:
+            # A partition is without a leader for a moment after its topic was created.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+        else:
+            return {number: end for (_, number), end in found.items()}
+
+
+def _require_passing(error: KafkaError) -> None:
+    """What cannot be read is no answer; what will not pass ends the wait."""
+    if kafka_trouble(error) is Trouble.FINAL:
+        raise KafkaException(error)
+
+
+def _reader(kafka: str) -> Consumer:
+    return Consumer(
+        {
+            **common(kafka),
+            "group.id": "lockstep.replay",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "fetch.wait.max.ms": 50,
+            "fetch.queue.backoff.ms": 5,
+        }
     )

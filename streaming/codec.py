@@ -21,7 +21,10 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-__all__ = ["ScoredEvent", "encode"]
+__all__ = ["ScoredEvent", "encode", "room_for"]
+
+_LONGEST_REST = 1024
+"""Bytes of an answer and its record without the id."""
 
 
 class ScoredEvent(msgspec.Struct, gc=False):
@@ -59,3 +62,9 @@ def encode(
         msgspec.json.Encoder().encode,
         map(ScoredEvent, ids, times, scores, margins, version, digest, incomplete),
     )
+
+
+def room_for(event_id: str) -> int:
+    """An upper bound of the bytes that the answer to an event takes in a record, key included."""
+    # A character takes up to 4 bytes in the key, and up to 6 in JSON.
+    return 10 * len(event_id) + _LONGEST_REST

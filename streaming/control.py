@@ -16,6 +16,7 @@ from collections.abc import Callable
 from confluent_kafka import OFFSET_END, Consumer, TopicPartition
 
 from lockstep.errors import printable, reason_of
+from lockstep.kafka.clients import common
 
 __all__ = ["ControlTopic", "is_refresh"]
 
@@ -56,14 +57,13 @@ class ControlTopic:
         """Read what comes from now on. Raises whatever Kafka's client says."""
         consumer = Consumer(
             {
-                "bootstrap.servers": self._kafka,
+                **common(self._kafka),
                 "group.id": "lockstep.control",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "latest",
                 # Hints are small: nobody fills this process's memory through them.
                 "queued.max.messages.kbytes": 64,
                 "fetch.message.max.bytes": 65_536,
-                "log_level": 0,
             }
         )
         try:

@@ -24,19 +24,21 @@ from lockstep.contracts import Columns, Contract
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import Reader, recorded_at, told
 from lockstep.kafka.trouble import LOG_MOVED
+from lockstep.kafka.unreadable import is_unreadable, unreadable_until
 from lockstep.pipeline import Pipeline
 from lockstep.scoring.scorer import Scores
 from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span, require_within
-from streaming.dead_letters import DeadLetter
+from streaming.dead_letters import DeadLetter, dead_letter
 from streaming.judging import available_at
 from streaming.model_refresh import ModelRefresher, Serving
-from streaming.outlet import Outlet, Work
+from streaming.outlet import Outlet
 from streaming.patience import Stopped, answered, patiently, waiting, waits_for
 from streaming.scoring import score_survivors
 from streaming.state import LiveState
 from streaming.status import Status
 from streaming.topics import TopicWatch, events_topic
 from streaming.windowing import Windowed, state_at
+from streaming.work import Work
 
 __all__ = ["Intake"]
 
@@ -142,7 +144,7 @@ class Intake:
 
     def _score(self, messages: list[Message], serving: Serving) -> None:
         taken_at = time.perf_counter()
-        spans, good = self._spans(messages)
+        spans, good, dead = self._spans(messages)
         if not spans:
             return
         judged = serving.judge.records([message.value() for message in good], available_at(good))
@@ -162,13 +164,13 @@ class Intake:
                 left = np.delete(np.arange(len(times)), list(gone))
                 judged = judged.only(left)
                 windowed = replace(windowed, incomplete=windowed.incomplete[left])
-        dead = [DeadLetter(good[position], why) for position, why in refused.items()]
+        dead += [dead_letter(good[position], why) for position, why in refused.items()]
         messages = [good[position] for position in judged.kept.tolist()]
         columns = judged.columns
         survivors = score_survivors(
             partial(_answer, serving, columns, windowed), len(messages), serving.scorer
         )
-        dead += [DeadLetter(messages[row], why) for row, why in survivors.poison.items()]
+        dead += [dead_letter(messages[row], why) for row, why in survivors.poison.items()]
         rows = survivors.rows
         kept_messages = [messages[row] for row in rows.tolist()]
         batch = MicroBatch(
@@ -185,7 +187,7 @@ class Intake:
             offsets=np.fromiter((m.offset() for m in kept_messages), np.int64, len(rows)),
             approval=serving.approval,
         )
-        self._outlet.put(Work(batch, serving, dead, taken_at))
+        self._outlet.put(Work(batch, kept_messages, serving, dead, taken_at))
         self._position.update({span.partition: span.next for span in spans})
         if serving.state is not None:
             # Not before: this micro-batch may hold the oldest events that still come.
@@ -197,28 +199,58 @@ class Intake:
         # Negative: nothing was fetched yet, so nobody knows.
         return 0 <= end <= self._position.get(partition, -1)
 
-    def _spans(self, messages: list[Message]) -> tuple[list[Span], list[Message]]:
-        """Which stretch of which partition these records are, and the records themselves."""
+    def _spans(self, messages: list[Message]) -> tuple[list[Span], list[Message], list[DeadLetter]]:
+        """Which stretch of which partition these records are, the records themselves, and those
+        that the client cannot hand over.
+        """
         last: dict[int, Message] = {}
         good = []
+        stuck: dict[int, KafkaError] = {}
         for message in messages:
-            if message.error() is not None:
-                self._record_error(message)
+            error = message.error()
+            if error is not None:
+                if is_unreadable(error):
+                    stuck.setdefault(message.partition(), error)
+                else:
+                    self._record_error(message)
                 continue
             # Below the position: read again after a seek, and handed over before.
             if message.offset() >= self._position.get(message.partition(), math.inf):
                 last[message.partition()] = message
                 good.append(message)
         # Offsets need not be contiguous: transactions and compaction leave gaps.
+        following = {number: newest.offset() + 1 for number, newest in last.items()}
+        dead = []
+        for number, error in stuck.items():
+            if number in self._position:
+                at = following.get(number, self._position[number])
+                if unread := self._step_over(number, at, error):
+                    dead += unread
+                    following[number] = at + len(unread)
         spans = [
-            Span(number, self._position[number], newest.offset() + 1, self._outlet.epochs[number])
-            for number, newest in last.items()
+            Span(number, self._position[number], until, self._outlet.epochs[number])
+            for number, until in following.items()
         ]
         stamps = {number: recorded_at(newest) for number, newest in last.items()}
         self._horizon.passed({n: ms * 1000 for n, ms in stamps.items() if ms is not None})
         if good:
             self._status.hold("kafka")
-        return spans, good
+        return spans, good, dead
+
+    def _step_over(self, number: int, at: int, error: KafkaError) -> list[DeadLetter]:
+        """Go on after what the client cannot read at `at`, and say so of each offset."""
+        end = patiently(
+            lambda: unreadable_until(self._kafka, self._topic, number, at),
+            "kafka",
+            self._status,
+            self._stop,
+        )
+        self._read_from(number, end)
+        why = f"cannot be read: {error.str()}"
+        return [
+            DeadLetter(self._topic, number, offset, why, unread=("value", "key", "headers"))
+            for offset in range(at, end)
+        ]
 
     def _wait_for_model(self) -> None:
         """Stay in the group, and take no event, until a model may serve."""
@@ -323,6 +355,8 @@ class Intake:
         error = message.error()
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:
             return  # the warehouse was away for long; the partitions are lost and claimed again
+        if is_unreadable(error):
+            return  # it comes again
         if error.code() in LOG_MOVED:
             self._require_held(message.partition())
         elif waits_for(KafkaException(error)):
@@ -348,9 +382,12 @@ class Intake:
     def _read_again(self, number: int) -> None:
         """Go back to what comes next; also where the client has given the partition up."""
         if number in self._position:
-            place = TopicPartition(self._topic, number, self._position[number])
-            self._consumer.incremental_unassign([place])
-            self._consumer.incremental_assign([place])
+            self._read_from(number, self._position[number])
+
+    def _read_from(self, number: int, offset: int) -> None:
+        place = TopicPartition(self._topic, number, offset)
+        self._consumer.incremental_unassign([place])
+        self._consumer.incremental_assign([place])
 
 
 def _answer(

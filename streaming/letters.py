@@ -1,67 +1,121 @@
-"""Reading the dead letters: which events were refused, and why."""
+"""Reading the dead letters: which events were refused, and why.
+
+Whatever lies in the topic is listed, letter or not: nobody else keeps producers from writing to
+it. What a header should say and does not is None.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
-from kafka.errors import KafkaTimeoutError
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from lockstep.errors import Unreachable, UsageError
+from lockstep.errors import printable
+from lockstep.kafka.clients import common
+from lockstep.kafka.reader import Reader, told
+from lockstep.kafka.trouble import kafka_trouble
+from lockstep.kafka.unreadable import is_unreadable, unreadable_until
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
-from streaming.dead_letters import HEADER
+from lockstep.trouble import Trouble
+from streaming.dead_letters import HEADER, headers_of
 
-__all__ = ["newest"]
+__all__ = ["facts", "newest"]
+
+_TIMEOUT_S = 10.0
+_LONGEST = 1000
 
 
 def newest(settings: Settings, pipeline: Pipeline, limit: int) -> dict[str, Any]:
-    """The newest `limit` dead letters of each partition's end, oldest first, and the total."""
+    """The newest `limit` dead letters, oldest first, and how many there are.
+
+    Raises Unreachable when Kafka does not answer, Terminal for a topic that does not exist.
+    """
     topic = pipeline.topics.dead_letters
-    try:
-        consumer = KafkaConsumer(
-            bootstrap_servers=settings.kafka,
-            bootstrap_timeout_ms=5000,
-            enable_auto_commit=False,
-            check_crcs=False,
-        )
-    except KafkaTimeoutError:
-        raise Unreachable(
-            f"Kafka at {settings.kafka} does not answer", next="lockstep status"
-        ) from None
-    try:
-        numbers = consumer.partitions_for_topic(topic)
-        if not numbers:
-            raise UsageError(f"topic {topic} does not exist", next="lockstep up")
-        partitions = [TopicPartition(topic, number) for number in numbers]
-        begin, end = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
-        consumer.assign(partitions)
-        for partition in partitions:
-            consumer.seek(partition, max(begin[partition], end[partition] - limit))
-        records: list[Any] = []
-        while any(consumer.position(p) < end[p] for p in partitions):
-            for found in consumer.poll(timeout_ms=500).values():
-                records += found
-    finally:
-        consumer.close()
-    records.sort(key=lambda record: record.timestamp)
+    reader = Reader(settings.kafka)
+    places = [(topic, number) for number in range(reader.topics([topic])[topic].partitions)]
+    total, found = 0, []
+    for (_, number), (first, end) in reader.bounds(places).items():
+        total += end - first
+        if limit and end > first:
+            found += _read(settings.kafka, topic, number, max(first, end - limit), end)
+    found.sort(key=lambda letter: letter[0])
     return {
         "dead_letter_topic": topic,
-        "total": sum(end[p] - begin[p] for p in partitions),
-        "letters": [_facts(record) for record in records[-limit:]] if limit else [],
+        "total": total,
+        "letters": [letter for _, letter in found[-limit:]] if limit else [],
     }
 
 
-def _facts(record: Any) -> dict[str, Any]:
-    headers = {
-        name.removeprefix(HEADER): value.decode(errors="replace")
-        for name, value in record.headers
-        if name.startswith(HEADER)
+def _read(
+    kafka: str, topic: str, partition: int, first: int, end: int
+) -> list[tuple[int, dict[str, Any]]]:
+    """(timestamp, facts) of a partition's records from `first` on, up to where it ended."""
+    consumer = Consumer(
+        {
+            **common(kafka),
+            "group.id": "lockstep.letters",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+        }
+    )
+    found: list[tuple[int, dict[str, Any]]] = []
+    try:
+        consumer.assign([TopicPartition(topic, partition, first)])
+        while True:
+            message = consumer.poll(_TIMEOUT_S)
+            error = KafkaError(KafkaError._TIMED_OUT) if message is None else message.error()
+            if error is None:
+                if message.offset() < end:
+                    found.append((message.timestamp()[1], facts(message)))
+                if message.offset() >= end - 1:
+                    return found
+            elif error.code() == KafkaError._PARTITION_EOF:
+                return found
+            elif is_unreadable(error):
+                at = found[-1][1]["letter"]["offset"] + 1 if found else first
+                until = unreadable_until(kafka, topic, partition, at)
+                stamp = found[-1][0] if found else 0
+                found += [(stamp, _facts(partition, offset)) for offset in range(at, until)]
+                consumer.assign([TopicPartition(topic, partition, until)])
+            elif message is None or kafka_trouble(error) is not Trouble.PASSING:
+                raise told(kafka, KafkaException(error))
+    finally:
+        consumer.close()
+
+
+def facts(message: Message) -> dict[str, Any]:
+    """What a record of the topic says of itself, as text and numbers that can be shown."""
+    about = {
+        name.removeprefix(HEADER): printable(value.decode(errors="replace"), _LONGEST)
+        for name, value in headers_of(message) or ()
+        if name.startswith(HEADER) and value is not None
     }
+    return _facts(message.partition(), message.offset(), about, len(message.value() or b""))
+
+
+def _facts(
+    partition: int, offset: int, about: Mapping[str, str] | None = None, size: int = 0
+) -> dict[str, Any]:
+    about = about or {}
+    left_out = about.get("left_out")
     return {
-        "topic": headers.get("topic"),
-        "partition": int(headers.get("partition", -1)),
-        "offset": int(headers.get("offset", -1)),
-        "reason": headers.get("reason"),
-        "bytes": len(record.value or b""),
+        "topic": about.get("topic"),
+        "partition": _number(about.get("partition")),
+        "offset": _number(about.get("offset")),
+        "reason": about.get("reason"),
+        "bytes": _number(about.get("bytes"), size),
+        "sha256": about.get("sha256"),
+        "left_out": left_out.split(",") if left_out else [],
+        "begins": about.get("begins"),
+        "letter": {"partition": partition, "offset": offset},
     }
+
+
+def _number(text: str | None, otherwise: int = -1) -> int:
+    """What a header says, where it is a number that can be an offset."""
+    if not (text and text.isascii() and text.isdigit() and len(text) <= 19):
+        return otherwise
+    return int(text) if int(text) < 2**63 else otherwise

@@ -8,6 +8,9 @@ The protocol, for each micro-batch:
    the scored topic is acknowledged.
 4. Produce the scored events: what was inserted, or what had been stored before.
 
+Where the warehouse refuses rows in 3 for what is in them, those are found by trial and become
+dead letters, and the others begin again at 1.
+
 A crash before 3 commits leaves nothing; the events are read again. A crash after it leaves rows
 whose scored events may be missing; the next owner produces those again from the table.
 """
@@ -20,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from itertools import repeat
@@ -30,17 +33,22 @@ import numpy as np
 import psycopg
 from confluent_kafka import KafkaError, Message, Producer
 
-from lockstep.errors import Fenced, Terminal, Unreachable
+from lockstep.bisection import Rows, bisect
+from lockstep.errors import Fenced, LockstepError, Terminal, Unreachable, reason_of
 from lockstep.pipeline import Topics
+from lockstep.trouble import Trouble
 from lockstep.warehouse.ledger import Answer, Ledger, MicroBatch
 from lockstep.warehouse.partitions import ensure_stream_day
+from lockstep.warehouse.trouble import postgres_trouble
 from streaming import codec
-from streaming.dead_letters import DeadLetter, headers
+from streaming.dead_letters import LEAST_ROOM, DeadLetter, letter_of
 from streaming.model_refresh import Serving
 from streaming.patience import answered, patiently, waits_for
+from streaming.room import Room
 from streaming.status import Status
+from streaming.work import Work
 
-__all__ = ["Outlet", "Work"]
+__all__ = ["Outlet"]
 
 log = logging.getLogger("lockstep.stream")
 
@@ -49,19 +57,9 @@ _IDLE_S = 0.2
 _FLUSH_S = 1.0
 _MOST_UNACKNOWLEDGED = 16
 """Micro-batches; a restart answers again what was not noted as acknowledged."""
+_TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 _DAY_US = 86_400_000_000
 _EPOCH = date(1970, 1, 1)
-
-
-@dataclass(frozen=True)
-class Work:
-    """A micro-batch on its way out."""
-
-    batch: MicroBatch
-    serving: Serving
-    dead: Sequence[DeadLetter]
-    taken_at: float
-    """time.perf_counter() when its events were in hand."""
 
 
 class Outlet:
@@ -73,12 +71,13 @@ class Outlet:
         open_ledger: Callable[[psycopg.Connection[Any]], Ledger],
         producer: Producer,
         topics: Topics,
+        room: Room,
         status: Status,
         give_up: threading.Event,
     ) -> None:
         self._connect, self._open_ledger = connect, open_ledger
         self._producer, self._topics, self._status = producer, topics, status
-        self._give_up = give_up
+        self._room, self._give_up = room, give_up
         self._queue: queue.Queue[Callable[[], None] | None] = queue.Queue(1)
         self._thread = threading.Thread(target=self._run, name="outlet", daemon=True)
         self._connection: psycopg.Connection[Any] | None = None
@@ -195,20 +194,14 @@ class Outlet:
             except BaseException as error:
                 self.failure = error
 
-    def _write(self, work: Work) -> None:
+    def _write(self, work: Work, *, again: bool = False) -> None:
         batch = self._still_owned(work.batch)
         owned = {span.partition for span in batch.spans}
         # 1
-        for letter in work.dead:
-            if letter.message.partition() in owned:
-                self._send(
-                    self._topics.dead_letters,
-                    letter.message.value(),
-                    key=letter.message.key(),
-                    headers=headers(letter),
-                )
-        if work.dead:
-            self.flush()
+        self._bury([letter for letter in work.dead if letter.partition in owned])
+        if unanswerable := self._unanswerable(batch):
+            self._write(work.without(batch, unanswerable))
+            return
         # 2
         if self._unacknowledged >= _MOST_UNACKNOWLEDGED:
             self.flush()
@@ -223,7 +216,14 @@ class Outlet:
             if self._still_owned(work.batch).spans == batch.spans:
                 raise
             # Taken away while this waited: the new owner reads what is no longer ours.
-            self._write(replace(work, batch=self._still_owned(work.batch)))
+            self._write(replace(work, batch=self._still_owned(work.batch), dead=()))
+            return
+        except Exception as error:
+            if again or not _of_a_row(error):
+                raise
+            refused = self._refused_rows(batch)
+            # None: what was wrong has passed, unless it comes again.
+            self._write(work.without(batch, refused), again=not refused)
             return
         self._status.batch_seconds.observe(time.perf_counter() - work.taken_at)
         # 4
@@ -234,13 +234,69 @@ class Outlet:
             self._answer_new(batch, work.serving)
         self._sent.update({span.partition: span.next for span in batch.spans})
         self._unacknowledged += 1
-        self._status.events.inc(len(batch.ids) + len(work.dead))
+        self._status.events.inc(len(batch.ids))
         self._status.scored.inc(len(batch.ids))
         if batch.incomplete is not None:
             self._status.incomplete.inc(int(batch.incomplete.sum()))
-        self._status.dead.inc(len(work.dead))
 
-    def _committed(self, batch: MicroBatch) -> int:
+    def _bury(self, dead: Sequence[DeadLetter]) -> None:
+        """Produce dead letters, and wait until Kafka has them."""
+        too_large: list[DeadLetter] = []
+        for letter in dead:
+            self._send_letter(letter, self._room.dead_letters, too_large)
+        if dead:
+            self.flush()
+        # The topic takes less than it did: one by one, with what is in any letter.
+        for letter in too_large:
+            self._send_letter(letter, LEAST_ROOM)
+            self.flush()
+        self._status.events.inc(len(dead))
+        self._status.dead.inc(len(dead))
+
+    def _send_letter(
+        self, dead: DeadLetter, room: int, too_large: list[DeadLetter] | None = None
+    ) -> None:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None and too_large is not None and error.code() in _TOO_LARGE:
+                too_large.append(dead)
+            else:
+                self.delivered(error, message)
+
+        letter = letter_of(dead, room)
+        self._send(
+            self._topics.dead_letters,
+            letter.value,
+            key=letter.key,
+            headers=letter.headers,
+            on_delivery=delivered,
+        )
+
+    def _unanswerable(self, batch: MicroBatch) -> dict[int, str]:
+        """Rows whose answer the scored topic would not take."""
+        room = self._room.scored
+        if codec.room_for(max(batch.ids, key=len, default="")) <= room:
+            return {}
+        return {
+            row: f"the id has {len(event_id):,} characters: its answer may be larger than the"
+            f" {room:,} bytes that {self._topics.scored} takes"
+            for row, event_id in enumerate(batch.ids)
+            if codec.room_for(event_id) > room
+        }
+
+    def _refused_rows(self, batch: MicroBatch) -> dict[int, str]:
+        """Rows that the warehouse refuses for what is in them: found by trial, nothing is kept."""
+
+        def tried(rows: Rows) -> None:
+            part = batch.only(rows)
+            patiently(
+                lambda: self._committed(part, trial=True), "warehouse", self._status, self._give_up
+            )
+
+        self._days.clear()  # or what is wrong is that one is gone
+        _, refused = bisect(len(batch.ids), tried, own=_of_a_row)
+        return {row: f"the warehouse refuses it: {_first(why)}" for row, why in refused.items()}
+
+    def _committed(self, batch: MicroBatch, *, trial: bool = False) -> int:
         after_a_break = self._ledger is None
         with self._reconnecting() as ledger:
             # The commit went through, its answer did not. Which rows were copies is unknown
@@ -251,7 +307,7 @@ class Outlet:
                 ensure_stream_day(self._connection, _EPOCH + timedelta(days=day))
                 self._days.add(day)
             try:
-                return ledger.write(batch)
+                return ledger.write(batch, trial=trial)
             except Fenced:
                 # It was still committing when we asked.
                 if after_a_break and ledger.settled(batch.spans):
@@ -305,20 +361,7 @@ class Outlet:
         if len(mine) == len(batch.spans):
             return batch
         keep = np.isin(batch.partitions, [s.partition for s in mine])
-        rows = np.flatnonzero(keep).tolist()
-        return replace(
-            batch,
-            spans=mine,
-            ids=[batch.ids[row] for row in rows],
-            entity=[batch.entity[row] for row in rows],
-            event_time=batch.event_time[keep],
-            score=batch.score[keep],
-            margin=batch.margin[keep],
-            windows=batch.windows[keep] if batch.windows is not None else None,
-            incomplete=batch.incomplete[keep] if batch.incomplete is not None else None,
-            partitions=batch.partitions[keep],
-            offsets=batch.offsets[keep],
-        )
+        return replace(batch.only(keep), spans=mine)
 
     def _answer_new(self, batch: MicroBatch, serving: Serving) -> None:
         payloads = codec.encode(
@@ -351,3 +394,18 @@ class Outlet:
                 self._producer.poll(0.1)
                 if self._give_up.is_set():
                     raise Unreachable("stopped while Kafka's producer had no room") from None
+
+
+def _of_a_row(error: Exception) -> bool:
+    """Whether a row's values bring it, again each time."""
+    if isinstance(error, psycopg.Error):
+        return postgres_trouble(error) is Trouble.OWN
+    # A date that no calendar has, text that is none.
+    return isinstance(error, ValueError | ArithmeticError) and not isinstance(error, LockstepError)
+
+
+def _first(error: Exception) -> str:
+    """What the database says, without the lines that speak of its insides."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        return error.diag.message_primary
+    return reason_of(error)

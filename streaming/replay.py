@@ -17,19 +17,22 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.admin import NewTopic
-from kafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAlreadyExistsError
+from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lockstep.contracts import Contract, to_json
-from lockstep.errors import Terminal, Unreachable, UsageError
+from lockstep.errors import Terminal, UsageError
 from lockstep.features.windows import WindowSet
+from lockstep.kafka.clients import common
+from lockstep.kafka.reader import told
+from lockstep.kafka.trouble import kafka_trouble
 from lockstep.lake import read_partition
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model
 from lockstep.settings import Settings
+from lockstep.trouble import Trouble
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.ledger import answered
 from streaming.answers import Answers, Sent, await_answers, ends
@@ -44,6 +47,8 @@ __all__ = [
     "send",
     "ship",
 ]
+
+_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -205,12 +210,10 @@ def ship(
 def _reached(kafka: str, action: Callable[[], Any]) -> Any:
     try:
         return action()
-    except (KafkaTimeoutError, KafkaConnectionError) as error:
-        raise Unreachable(
-            f"Kafka at {kafka} does not answer: {error}",
-            left="what was sent before is in the topic",
-            next="lockstep status (lockstep up starts the local one)",
-        ) from None
+    except KafkaException as error:
+        failed = told(kafka, error)
+        failed.left = "what was sent before is in the topic"
+        raise failed from None
 
 
 def recorded(
@@ -241,15 +244,16 @@ def recorded(
 
 def ensure_topic(kafka: str, topic: str, partitions: int, timestamps: str) -> None:
     """Create a topic of one replica unless it exists."""
-    admin = KafkaAdminClient(bootstrap_servers=kafka, bootstrap_timeout_ms=5000)
-    try:
-        if topic not in admin.list_topics():
-            config = {"message.timestamp.type": timestamps}
-            admin.create_topics([NewTopic(topic, partitions, 1, topic_configs=config)])
-    except TopicAlreadyExistsError:
-        pass
-    finally:
-        admin.close()
+    admin = AdminClient(common(kafka))
+    if topic in admin.list_topics(timeout=_TIMEOUT_S).topics:
+        return
+    new = NewTopic(topic, partitions, 1, config={"message.timestamp.type": timestamps})
+    for future in admin.create_topics([new], request_timeout=_TIMEOUT_S).values():
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
 
 
 def _send(
@@ -262,8 +266,41 @@ def _send(
     bar: Progress,
 ) -> Sent:
     task = bar.add_task("sending", total=len(records))
-    producer = KafkaProducer(bootstrap_servers=kafka, acks="all", linger_ms=2, batch_size=1 << 18)
-    refused: list[BaseException] = []
+    refused: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _: Any) -> None:
+        if error is not None:
+            refused.append(error)
+
+    producer = Producer(
+        {
+            **common(kafka),
+            "enable.idempotence": True,
+            "linger.ms": 2,
+            "message.timeout.ms": 60_000,
+            # The topic decides what is too large.
+            "message.max.bytes": 1_000_000_000,
+            # A key's partition, as Kafka's own clients choose it.
+            "partitioner": "murmur2_random",
+            "delivery.report.only.error": True,
+            "on_delivery": delivered,
+        }
+    )
+
+    def produce(record: Recorded) -> None:
+        at = record.available_at // 1000
+        while True:
+            try:
+                return producer.produce(
+                    record.topic, record.value, record.key.encode(), timestamp=at
+                )
+            except BufferError:
+                producer.poll(0.1)
+
+    def acknowledged() -> None:
+        while producer.flush(0.5):
+            pass
+
     at_ms: dict[str, float] = {}
     times: dict[str, int] = {}
     unacknowledged_from: int | None = None
@@ -273,28 +310,26 @@ def _send(
             if record.scored and not backlog and unacknowledged_from is not None:
                 sees = max((windows.as_of(w, record.time) for w in windows.windows), default=None)
                 if sees is not None and unacknowledged_from < sees:
-                    producer.flush()
+                    acknowledged()
                     unacknowledged_from = None
             if record.asked_for and record.scored:
                 at_ms[record.key] = time.time() * 1000
                 times[record.key] = record.time
-            producer.send(
-                record.topic,
-                record.value,
-                record.key.encode(),
-                timestamp_ms=record.available_at // 1000,
-            ).add_errback(refused.append)
+            produce(record)
             if unacknowledged_from is None or record.time < unacknowledged_from:
                 unacknowledged_from = record.time
             if number % 500 == 0:
+                producer.poll(0)
                 bar.update(task, completed=number)
-        producer.flush()
+        acknowledged()
         bar.update(task, completed=len(records))
     finally:
-        producer.close()
+        producer.flush(0 if refused else _TIMEOUT_S)
+    if refused and kafka_trouble(refused[0]) is Trouble.PASSING:
+        raise KafkaException(refused[0])
     if refused:
         raise Terminal(
-            f"Kafka refused {len(refused)} of {len(records)} events: {refused[0]}",
+            f"Kafka refused {len(refused)} of {len(records)} events: {refused[0].str()}",
             left="the others are in their topics",
             next="correct the topics' rights or limits, then replay again into fresh topics",
         )

@@ -23,6 +23,7 @@ from streaming.intake import Intake
 from streaming.model_refresh import ModelRefresher
 from streaming.outlet import Outlet
 from streaming.patience import Stopped, patiently
+from streaming.room import room_of
 from streaming.status import Status
 from streaming.topics import TopicWatch, events_topic
 
@@ -112,6 +113,8 @@ class ScoringService:
             ledger.open(known, accept_loss=self._accept_loss)
             return ledger
 
+        room = patiently(lambda: room_of(self._reader, topics), "kafka", status, self._stop)
+
         def delivered(*report: Any) -> None:
             outlet.delivered(*report)
 
@@ -124,13 +127,15 @@ class ScoringService:
                 "message.timeout.ms": 0,
                 "linger.ms": 2,
                 "batch.num.messages": 100_000,
-                # A dead letter carries its event whole, and headers on top.
-                "message.max.bytes": 4 * 1024 * 1024,
+                # The topics decide what is too large. A batch holds one record, or less than both
+                # of them take.
+                "message.max.bytes": 1_000_000_000,
+                "batch.size": min(room.scored, room.dead_letters, 1_000_000),
                 "delivery.report.only.error": True,
                 "on_delivery": delivered,
             }
         )
-        outlet = Outlet(connect_scorer, open_ledger, producer, topics, status, self._give_up)
+        outlet = Outlet(connect_scorer, open_ledger, producer, topics, room, status, self._give_up)
         outlet.start(self._stop)
 
         def warm() -> None:

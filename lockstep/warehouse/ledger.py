@@ -8,7 +8,7 @@ is the newest for every partition in it. A worker that lost a partition cannot w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -76,6 +76,26 @@ class MicroBatch:
     """State topic -> by partition, the offset up to which it had been read."""
     incomplete: Any = None
     """bool [rows], beside `windows`: scored without all that the row's windows see."""
+
+    def only(self, rows: Any) -> MicroBatch:
+        """The same stretch with these rows of it: their numbers, or a mask."""
+
+        def of(column: Any) -> Any:
+            return None if column is None else column[rows]
+
+        numbers = np.arange(len(self.ids))[rows].tolist()
+        return replace(
+            self,
+            ids=[self.ids[row] for row in numbers],
+            entity=[self.entity[row] for row in numbers],
+            event_time=self.event_time[rows],
+            score=self.score[rows],
+            margin=self.margin[rows],
+            partitions=self.partitions[rows],
+            offsets=self.offsets[rows],
+            windows=of(self.windows),
+            incomplete=of(self.incomplete),
+        )
 
 
 @dataclass(frozen=True)
@@ -204,14 +224,14 @@ class Ledger:
             )
             return [Answer(*row) for row in self._cursor.fetchall()]
 
-    def write(self, batch: MicroBatch) -> int:
-        """Insert the rows and advance the offsets, or nothing.
+    def write(self, batch: MicroBatch, *, trial: bool = False) -> int:
+        """Insert the rows and advance the offsets, or nothing; a trial leaves nothing at all.
 
         Returns how many rows had been stored before (copies of an event): those keep their
         stored score. Raises Fenced when another worker owns one of the partitions.
         """
         cursor, rows = self._cursor, len(batch.ids)
-        with self._connection.transaction():
+        with self._connection.transaction(force_rollback=trial):
             spans = batch.spans
             cursor.execute(
                 "update stream_offsets o set next_offset = v.next,"

@@ -53,10 +53,10 @@ class Dying:
 def before_commit() -> None:
     write = Ledger.write
 
-    def killed(self: Ledger, batch: Any) -> int:
+    def killed(self: Ledger, batch: Any, **more: Any) -> int:
         if due():
             self._cursor = Dying(self._cursor)  # type: ignore[assignment]
-        return write(self, batch)
+        return write(self, batch, **more)
 
     Ledger.write = killed  # type: ignore[method-assign]
 
@@ -92,12 +92,12 @@ def freeze() -> None:
     write = Ledger.write
     frozen = False
 
-    def stopped(self: Ledger, batch: Any) -> int:
+    def stopped(self: Ledger, batch: Any, **more: Any) -> int:
         nonlocal frozen
         if due() and not frozen:
             frozen = True
             os.kill(os.getpid(), signal.SIGSTOP)
-        return write(self, batch)
+        return write(self, batch, **more)
 
     Ledger.write = stopped  # type: ignore[method-assign]
 

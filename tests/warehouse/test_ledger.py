@@ -103,6 +103,17 @@ def test_a_row_keeps_its_bits_and_leads_to_model_and_offset(worker, rows) -> Non
     ]
 
 
+def test_a_trial_says_what_a_write_would_and_leaves_nothing(worker, rows) -> None:
+    ledger = worker()
+    claim = ledger.claim(0, 0, 100)
+    batch = batch_of(claim, ["a", "b", "a"])
+    assert ledger.write(batch, trial=True) == 1
+    assert rows() == []
+    assert ledger.claim(0, 0, 100).next_offset == 0
+    with pytest.raises(Fenced):
+        ledger.write(batch, trial=True)
+
+
 @pytest.fixture
 def stored(settings: Settings, topic: str) -> Iterator[Callable[[str], list[tuple]]]:
     """Runs a query of the scorer's about this topic's stream."""
