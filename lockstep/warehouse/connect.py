@@ -183,14 +183,21 @@ def answering(
                 " whole",
                 next="lockstep status; then run the same command again",
             ) from error
-        held = ""
-        if isinstance(error, pg.LockNotAvailable | pg.QueryCanceled):
+        held: dict[int, str] = {}
+        if isinstance(error, pg.LockNotAvailable) or (
+            waits_for and isinstance(error, pg.QueryCanceled)
+        ):
             held = holders(connection, use_case, waits_for)
         raise Transient(
             f"the warehouse at {there} could not go on: {_first_line(error)}"
-            + (f"; the lock is held by {held}" if held else ""),
+            + (f"; the lock is held by {'; '.join(held.values())}" if held else ""),
             left="nothing: the transaction was rolled back",
-            next="try again" + (", when that session is done, or end it there" if held else ""),
+            next="try again"
+            + (
+                f"; an administrator ends it: select pg_terminate_backend({min(held)})"
+                if held
+                else ""
+            ),
         ) from error
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import psycopg
 from psycopg.types.json import Jsonb
 
-from lockstep.errors import Fenced, OffsetsLost
+from lockstep.errors import Fenced, OffsetsLost, UsageError
 from lockstep.warehouse import arrays
 from lockstep.warehouse.connect import answering
 
@@ -140,16 +140,27 @@ class Ledger:
         self._stream_id = -1
 
     def open(self, topic_uuid: str, *, accept_loss: bool = False) -> None:
-        """Find or register the stream. Raises OffsetsLost when the topic was recreated."""
+        """Find or register the stream.
+
+        Raises OffsetsLost when the topic was recreated, UsageError for one topic too many.
+        """
         with self._connection.transaction():
             found = self._registered()
             if found is None:
                 # Only now: a conflict would use up a number as well, and there are few.
-                self._cursor.execute(
-                    "insert into streams (topic, topic_uuid) values (%s, %s)"
-                    " on conflict (topic) do nothing",
-                    (self._topic, topic_uuid),
-                )
+                try:
+                    self._cursor.execute(
+                        "insert into streams (topic, topic_uuid) values (%s, %s)"
+                        " on conflict (topic) do nothing",
+                        (self._topic, topic_uuid),
+                    )
+                except psycopg.errors.SequenceGeneratorLimitExceeded:
+                    raise UsageError(
+                        f"no number is left for the topic {self._topic}: this use case has had"
+                        " 32,767 of them",
+                        left="nothing; topics that are known go on",
+                        next="read it under a use case of its own",
+                    ) from None
                 found = self._registered()
             assert found is not None  # noqa: S101 - inserted, by this worker or another
             self._stream_id, known = found

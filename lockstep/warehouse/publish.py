@@ -97,7 +97,7 @@ def publish(
     staged) or Transient when a lock does not come within 15 s.
     """
     day, number = attempt.day, attempt.number
-    with _half(conn):
+    with _half(conn, attempt):
         at("place")  # 1 to 5
         before = current(conn, day)
         placed = conn.execute("SELECT place_publish(%s)", (number,)).fetchone()
@@ -105,10 +105,10 @@ def publish(
         if placed != (True,):
             return _unchanged(conn, day)
     at("attached")
-    with _half(conn):
+    with _half(conn, attempt):
         conn.execute("SELECT tell_readers()")  # 6
     at("told")
-    with _half(conn):
+    with _half(conn, attempt):
         at("switch")  # 1 to 4 again, then 7
         switched = conn.execute("SELECT switch_publish(%s)", (number,)).fetchone()
         assert switched is not None  # noqa: S101 - a function's one row
@@ -123,8 +123,9 @@ def publish(
 
 
 @contextmanager
-def _half(conn: psycopg.Connection[Any]) -> Iterator[None]:
-    with answering(conn, waits_for=("approvals", "batch_attempts")), conn.transaction():
+def _half(conn: psycopg.Connection[Any], attempt: Attempt) -> Iterator[None]:
+    tables = ("approvals", "batch_attempts", attempt.stage_table or "")
+    with answering(conn, waits_for=tables), conn.transaction():
         # Each statement must see what was committed before it, also where the server's default
         # isolation is another.
         conn.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")

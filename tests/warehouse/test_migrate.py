@@ -270,6 +270,18 @@ def test_what_the_scorer_has_planted_is_named_and_stops_the_migration(
         scorer.execute("create function one_more() returns int language sql as 'select 1'")
 
 
+def test_a_reader_who_holds_up_a_migration_is_named(old, monkeypatch):
+    """A table is changed when nobody reads it, and whoever comes later waits behind us."""
+    monkeypatch.setattr("lockstep.warehouse.migrate._PATIENCE", "200ms")
+    analyst = old.connect("analyst")
+    with analyst.transaction():
+        analyst.execute("select count(*) from predictions")
+        with pytest.raises(Transient, match="lock timeout") as told:
+            upgrade(old.settings, old.use_case)
+    assert f"server process {analyst.info.backend_pid}, user lockstep_analyst" in str(told.value)
+    assert upgrade(old.settings, old.use_case).changed
+
+
 def test_a_migration_does_not_wait_for_ever_and_names_who_holds_it_up(
     warehouse_settings, name, monkeypatch
 ):

@@ -327,8 +327,10 @@ def test_a_lock_that_does_not_come_is_transient(house, day, monkeypatch):
             if step == "place":
                 conn.execute("set local lock_timeout = '100ms'")
 
-        with pytest.raises(Transient, match="lock timeout"):
+        with pytest.raises(Transient, match="lock timeout") as told:
             publish(conn, attempt, at=at)
+    assert f"server process {holder.info.backend_pid}, user lockstep_scorer" in str(told.value)
+    assert f"select pg_terminate_backend({holder.info.backend_pid})" in str(told.value)
     assert current(conn, day) is None
     assert publish(conn, attempt).how == "attached"
 

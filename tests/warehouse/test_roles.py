@@ -1,25 +1,16 @@
-"""Who may do what. Every refusal stands beside what the same role may do."""
+"""Use cases and logins apart. What each role may do in its own: test_role_table.py."""
 
 from __future__ import annotations
 
-import json
 import uuid
 
 import psycopg
 import pytest
-from psycopg import sql
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
 
 from lockstep.errors import UsageError
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect, open_connection
-from tests.house import A, evidence
-
-APPROVE = (
-    "insert into approvals (sequence, model_version, digest, reason, evidence)"
-    f" select coalesce(max(sequence), 0) + 1, 1, '{A}', 'why', '{json.dumps(evidence(A))}'"
-    " from approvals"
-)
 
 
 @pytest.fixture(scope="module")
@@ -33,49 +24,6 @@ def neighbour(warehouse_settings) -> str:
 def refuse(conn: psycopg.Connection, statement: str) -> None:
     with pytest.raises(InsufficientPrivilege):
         conn.execute(statement)
-
-
-def test_the_scorer_reads_approvals_and_changes_none(house):
-    scorer = house.connect("scorer")
-    assert scorer.execute("select count(*) from approvals").fetchone() >= (1,)
-    refuse(scorer, APPROVE)
-    refuse(scorer, "update approvals set digest = repeat('f', 64)")
-    refuse(scorer, "delete from approvals")
-    refuse(scorer, "truncate approvals")
-    refuse(scorer, "drop table approvals")
-    refuse(scorer, "alter table approvals disable trigger all")
-    refuse(scorer, "drop view predictions")
-
-
-def test_the_scorer_cannot_rewrite_what_is_published(house):
-    conn = house.connect("scorer")
-    house.published(conn)
-    refuse(conn, "update predictions_batch set score = 0")
-    refuse(conn, "delete from predictions_batch")
-    refuse(conn, "truncate predictions_batch")
-    refuse(conn, "update publish_log set checksum = ''")
-    refuse(conn, "delete from publish_log")
-
-
-def test_the_releaser_appends_and_changes_nothing(house):
-    releaser = house.connect("releaser")
-    before = releaser.execute("select max(sequence) from approvals").fetchone()[0]
-    releaser.execute(APPROVE)
-    assert releaser.execute("select max(sequence) from approvals").fetchone() == (before + 1,)
-    refuse(releaser, "update approvals set reason = 'another'")
-    refuse(releaser, "delete from approvals")
-    refuse(releaser, "truncate approvals")
-    refuse(releaser, "select * from predictions_batch")
-    refuse(releaser, "insert into streams (topic, topic_uuid) values ('t', 'u')")
-    refuse(releaser, "create table mine (x int)")
-
-
-def test_the_moment_of_an_approval_is_the_warehouse_s_word(house):
-    refuse(
-        house.connect("releaser"),
-        "insert into approvals (sequence, model_version, digest, reason, approved_at)"
-        " select max(sequence) + 1, 1, repeat('a', 64), 'why', '2001-01-01' from approvals",
-    )
 
 
 @pytest.mark.parametrize(
@@ -99,22 +47,6 @@ def test_an_approval_follows_the_one_before(house, sequence):
             "insert into approvals (sequence, model_version, digest, reason)"
             f" select {sequence}, 1, repeat('a', 64), 'why' from approvals"
         )
-
-
-def test_the_analyst_reads_the_views_and_nothing_else(house):
-    house.published(house.connect())
-    analyst = house.connect("analyst")
-    assert analyst.execute("select count(*) from predictions").fetchone()[0] > 0
-    assert analyst.execute("select count(*) from latest_predictions").fetchone()[0] > 0
-    tables = analyst.execute(
-        "select relname from pg_class where relnamespace = current_schema()::regnamespace"
-        " and relkind in ('r', 'p')"
-    ).fetchall()
-    assert len(tables) > 8
-    for (table,) in tables:
-        with pytest.raises(InsufficientPrivilege):
-            analyst.execute(sql.SQL("select 1 from {}").format(sql.Identifier(table)))
-    refuse(analyst, "create table mine (x int)")
 
 
 @pytest.mark.parametrize("role", ["scorer", "releaser", "analyst"])
@@ -147,14 +79,6 @@ def test_a_login_for_one_use_case_cannot_take_another_s_role(house, neighbour):
         refuse(conn, f"set role {house.use_case}_owner")
     with pytest.raises(UsageError, match="permission denied"):
         connect(settings, "scorer", neighbour)
-
-
-@pytest.mark.parametrize(
-    ("login", "role"),
-    [("scorer", "releaser"), ("scorer", "owner"), ("analyst", "scorer"), ("releaser", "scorer")],
-)
-def test_a_login_takes_only_its_own_role(house, login, role):
-    refuse(house.connect(login), f"set role {house.use_case}_{role}")
 
 
 def test_a_login_inherits_nothing(house):
