@@ -101,7 +101,7 @@ def test_its_certificate_can_be_measured_again(tiny, trained, java_home):
     assert verified.certificate.rows() > 40_000
     assert verified.certificate.feature_rows() == 0
     assert verified.stored is not None
-    assert verified.stored.feature_rows() == verified.recorded_events + 10_000
+    assert verified.stored.feature_rows() == verified.stored.compared["validation"].rows + 10_000
     assert verified.stored == Certificate.from_json(certificate_path(trained).read_bytes())
     without = verify(settings.model_copy(update={"lake": "/no/lake"}), found)
     assert without.recorded_events == 0
