@@ -27,6 +27,7 @@ BROKEN = [
     event(2, steps=-7),
     event(4, NOON + timedelta(seconds=7)),  # the record says NOON + 1 s; 5 s are forgiven
     event(5, place="x" * 2000),
+    event(7, NOON - timedelta(days=367)),
 ]
 
 
@@ -41,7 +42,8 @@ def test_broken_records_are_counted_by_reason_and_absent(harbour: Harbour) -> No
         "the value is empty": 1,
         "level is …, outside […, …]": 1,
         "steps is …, outside […, …]": 2,
-        "wrong clock: at is … s after the record's timestamp": 1,
+        "wrong clock: at is … s after its record's timestamp, more than the clock skew of … s": 1,
+        "too old: at is … days before its record's timestamp, more than … days": 1,
         "the value has … bytes, more than …": 1,
     }
     _, example = readings.refused["steps is …, outside […, …]"]
