@@ -62,9 +62,11 @@ def test_every_good_event_is_scored_and_every_other_one_is_named(
         "UTF-16": Nasty(changed().decode().encode("utf-16")),
     }
     first = nasty.pop(UNREADABLE)  # a worker begins with it
-    sent = [first] + [Nasty(payload, key.encode()) for key, payload in good[:100]]
-    sent += nasty.values()
-    sent += [Nasty(payload, key.encode()) for key, payload in good[100:]]
+    scored = [
+        Nasty(payload, key.encode(), timestamp=json.loads(payload)["departed_at"] // 1000)
+        for key, payload in good
+    ]
+    sent = [first, *scored[:100], *nasty.values(), *scored[100:]]
     nasty = {UNREADABLE: first, **nasty}
     places = produce(deployment.settings.kafka, deployment.events, sent, stamp)
     where = dict(zip(nasty, [places[0], *places[101:]], strict=False))
