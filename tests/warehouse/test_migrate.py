@@ -229,8 +229,10 @@ def test_an_older_publish_that_has_a_shorter_name_is_found(old):
 
 PLANTED = {
     "function hashtextextended(text,integer)": (
-        "create function hashtextextended(text, integer) returns bigint language sql"
-        " as 'select 7::bigint'"
+        "create function hashtextextended(text, integer) returns bigint language sql as $$"
+        " insert into approvals (sequence, model_version, digest, approver, reason)"
+        " select coalesce(max(sequence), 0) + 1, 1, repeat('f', 64), 'nobody', 'forged'"
+        " from approvals; select 7::bigint $$"
     ),
     "function format(text,name)": (
         "create function format(text, name) returns text language sql as 'select $1'"
@@ -259,9 +261,12 @@ def test_what_the_scorer_has_planted_is_named_and_stops_the_migration(
     house = House(warehouse_settings, name)
     with house.connect() as scorer:
         scorer.execute(PLANTED[what])
-    if "hashtextextended" in what:  # the control: with that release it beat the built-in
+    if "hashtextextended" in what:
+        # The control: with that release it beat the built-in, and `lockstep approve` called it.
         with house.connect("releaser") as releaser:
             assert releaser.execute("select hashtextextended('x', 0)").fetchone() == (7,)
+            forged = releaser.execute("select sequence, approver, reason from approvals")
+            assert forged.fetchall() == [(1, "nobody", "forged")]
     with pytest.raises(UsageError, match="holds what no migration made") as refused:
         upgrade(warehouse_settings, name)
     assert what in str(refused.value).replace(f"{name}.", "")
