@@ -12,6 +12,7 @@ import pytest
 from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.sql import SparkSession
 
+from lockstep.contracts import NO_LIMITS
 from lockstep.errors import (
     LakeError,
     SparkFailed,
@@ -38,7 +39,7 @@ def spark(java: str) -> Iterator[SparkSession]:
 
 def by_spark(spark: SparkSession, lake: Path, path: str) -> pa.Table:
     with told_by_spark(left="nothing", next="nothing"):
-        events = read_events(spark, CONTRACT, str(lake), [path], copies=True)
+        events = read_events(spark, CONTRACT, str(lake), [path], NO_LIMITS, copies=True)
         return events.toArrow().sort_by("id")
 
 
