@@ -41,12 +41,13 @@ def _each(statement: str, names: str) -> tuple[str, ...]:
 TABLES = (
     "predictions_batch current_publish publish_log batch_attempts streams stream_offsets"
     " predictions_stream stream_batches landings landing_rejects audits audit_windows"
+    " publish_conflicts"
 )
 PUBLISHED = "predictions_batch {day} {held} {stage} current_publish publish_log batch_attempts"
 LIVE = "predictions_stream predictions_stream_20131001"
-KEPT = "stream_batches landings landing_rejects audits audit_windows"
+KEPT = "stream_batches landings landing_rejects audits audit_windows publish_conflicts"
 EVERYTHING = f"{PUBLISHED} {LIVE} {KEPT} approvals streams stream_offsets schema_version"
-VIEWS = "predictions latest_predictions changed_days window_audits"
+VIEWS = "predictions latest_predictions changed_days window_audits conflicting_copies"
 
 ROWS: dict[str, list[Row]] = {
     "Reading": [
@@ -178,6 +179,8 @@ ROWS: dict[str, list[Row]] = {
                 "insert into audits (run_id, event_date, topic, rows, equal, incomplete,"
                 " unexplained, late_events, late_changed)"
                 " values ('r', '2013-10-01', 't', 1, 1, 0, 0, 0, 0)",
+                "insert into publish_conflicts (event_date, publish_id, event_id, event_time,"
+                " copies, fields) values ('2013-10-01', 'p', 'x', now(), '[]', '{}')",
             ),
         ),
         Row(
@@ -202,6 +205,7 @@ ROWS: dict[str, list[Row]] = {
                 *_each("update # set run_id = 'x'", "landings landing_rejects audits"),
                 "update stream_batches set cut = '{}'",
                 "update audit_windows set equal = 0",
+                "update publish_conflicts set fields = '{}'",
                 "insert into predictions_stream_20131001 select * from predictions_stream",
                 "update streams set topic = 'renamed'",
                 "insert into predictions_stream as p (event_date, stream_id, event_id, event_time,"
