@@ -76,13 +76,17 @@ def test_control_an_unprotected_worker_fails_there(
 ) -> None:
     sent = events(EVENTS)
     deployment.send(sent)
+    table = deployment.events.replace(".", "_")
+    with closing(connect(deployment.settings, "owner", "flight_delay")) as connection:
+        connection.execute(f'create table "{table}" (event_id text)')
+        connection.execute(f'grant select, insert on "{table}" to flight_delay_scorer')
+        connection.commit()
     deployment.environment |= {"ORDER": order, "FAULT": fault, "FAULT_AFTER": "3"}
     code, log = deployment.worker(main="tests.streaming.unprotected_worker").end()
     assert code == -signal.SIGKILL, log
     del deployment.environment["FAULT"]
     last = sent[-1][0]
     deployment.worker(main="tests.streaming.unprotected_worker")
-    table = deployment.events.replace(".", "_")
     with closing(connect(deployment.settings, "scorer", "flight_delay")) as connection:
         connection.autocommit = True
 

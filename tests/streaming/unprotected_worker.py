@@ -38,8 +38,6 @@ def main(use_case: str) -> None:
     table = topics.events.replace(".", "_")
     passed = 0
     with closing(connect(settings, "scorer", use_case)) as connection:
-        connection.execute(f'create table if not exists "{table}" (event_id text)')
-        connection.commit()
         while True:
             messages = [m for m in consumer.consume(200, 0.5) if m.error() is None]
             if not messages:
