@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from lockstep.contracts import Contract
-from lockstep.errors import ContractError, LakeError, Unreachable
+from lockstep.errors import ContractError, LakeError, Unreachable, printable
 
 __all__ = ["LANDED", "open_parquet", "reading"]
 
@@ -70,8 +70,9 @@ def reading(system: fs.FileSystem, path: str, contract: Contract) -> Iterator[No
             left=_LEFT,
             next="run again once the batch has been loaded",
         ) from None
-    except (ContractError, pa.ArrowException, OSError) as error:
-        text = str(error)[:500]
+    except (ContractError, pa.ArrowException, OSError, ValueError) as error:
+        # A ValueError: names in a damaged footer are no UTF-8.
+        text = printable(str(error), 500)
         # Arrow's own errors are OSErrors as well; only the system's have a number.
         if not isinstance(system, fs.LocalFileSystem) and _PASSING.search(text):
             raise Unreachable(
@@ -97,7 +98,7 @@ def _judge_column(
 ) -> None:
     def refused(what: str, next_: str) -> LakeError:
         return LakeError(
-            f"{path} cannot be read as {contract.name}: {what}",
+            f"{path} cannot be read as {contract.name}: {printable(what, 500)}",
             left=_LEFT,
             next=f"load the batch again {next_}",
         )

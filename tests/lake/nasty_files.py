@@ -202,6 +202,10 @@ FILES: dict[str, Nasty] = {
         True,
     ),
     "a damaged page": Nasty(changed(lambda whole: _flipped(whole, 20, 24)), "cannot be read", True),
+    "a footer that is no text": Nasty(
+        changed(lambda whole: _flipped(whole, whole.index(b"\x05price") + 1)),
+        "cannot be read as",
+    ),
     # Refused, where Spark reads something: what pyarrow reads of them is something else.
     "another case": Nasty(
         written(table(names=["id", "at", "count", "Price"])), "should be 'price'"
