@@ -20,6 +20,7 @@ import pytest
 from lockstep.errors import Transient
 from lockstep.local.home import Home, silent
 from lockstep.local.kafka import Kafka
+from lockstep.local.loopback import port_is_free
 from lockstep.local.postgres import Postgres
 from lockstep.local.process import descendants
 from lockstep.local.service import running_pid, stop
@@ -38,8 +39,11 @@ Fault = Callable[[Worker], None]
 class Service:
     """One of the session's services: what may happen to it. Each fault ends with it being back."""
 
-    def __init__(self, home: Home, name: str, start: Callable[[], object]) -> None:
-        self.name, self._home, self._start = name, home, start
+    def __init__(self, home: Home, name: str, server: Kafka | Postgres) -> None:
+        self.name, self._home, self._server = name, home, server
+
+    def _start(self) -> None:
+        self._server.start(silent)
 
     def _pids(self) -> list[int]:
         pid = running_pid(self._home, self.name)
@@ -53,7 +57,8 @@ class Service:
     def is_killed(self, _: Worker) -> None:
         for pid in self._pids():
             os.kill(pid, signal.SIGKILL)
-        until(lambda: running_pid(self._home, self.name) is None, f"{self.name} is gone")
+        # A process is gone before the last of its threads lets go of its port.
+        until(lambda: port_is_free(self._server.port), f"{self.name} is gone")
         self._start()
 
     def is_away(self, worker: Worker) -> None:
@@ -86,12 +91,12 @@ def says_that_it_waits(worker: Worker) -> None:
 
 @pytest.fixture
 def broker(stack_home: Home, windowed_approved: Settings) -> Service:
-    return Service(stack_home, "kafka", lambda: Kafka(stack_home).start(silent))
+    return Service(stack_home, "kafka", Kafka(stack_home))
 
 
 @pytest.fixture
 def database(stack_home: Home, windowed_approved: Settings) -> Service:
-    return Service(stack_home, "postgres", lambda: Postgres(stack_home).start(silent))
+    return Service(stack_home, "postgres", Postgres(stack_home))
 
 
 @pytest.fixture
@@ -209,7 +214,7 @@ def test_fifty_troubles_of_brokers_end_no_worker(
 ) -> None:
     """Stopped, killed, frozen, away; the leader of half of everything alone, and the way to it."""
     records = records_of(spread, january, *DAYS)
-    other = Service(second.home, "kafka-second", second.start)
+    other = Service(second.home, "kafka-second", second)
     kinds = [
         *(broker.is_killed, broker.restarts, broker.freezes, broker.is_away),
         *(other.is_killed, other.is_away, other.freezes, other.restarts),
