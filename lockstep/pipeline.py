@@ -163,7 +163,12 @@ class Pipeline:
     audit: Nightly = Nightly()
 
     def contradiction(self) -> tuple[str, str] | None:
-        """A topic that is named twice."""
+        """A topic that is named twice; a stream that scores what landing refuses."""
+        if self.stream.max_lateness_us > self.landing.max_age_us:
+            return "landing.max_age_d", (
+                f"is {self.landing.max_age_d:g}, less than stream.max_lateness_h ="
+                f" {self.stream.max_lateness_h:g} hours: events would be scored that never land"
+            )
         if self.lake_table in self.state:
             return f"state.{self.lake_table}", (
                 "is the lake_table itself, whose topic is topics.events: leave it out of [state]"

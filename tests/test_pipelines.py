@@ -73,6 +73,7 @@ WRONG = [
     ('"CreateTime"', '"createtime"', "stream.timestamps", "LogAppendTime, CreateTime"),
     ("[stream]", "[streams]", "streams", "did you mean stream?"),
     ("[state]", '[landing]\nschedule = "* * *"\n[state]', "landing.schedule", "five fields"),
+    ("[state]", "[landing]\nmax_age_d = 0.2\n[state]", "landing.max_age_d", "that never land"),
     ("[topics]", "[[topics]]", "topics", "not a table"),
 ]
 

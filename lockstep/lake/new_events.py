@@ -10,14 +10,15 @@ from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from lockstep.contracts import Contract
+from lockstep.errors import LakeError
+from lockstep.lake.footers import LANDED, open_parquet, reading
 from lockstep.lake.layout import open_lake, partition_files
 
 __all__ = ["new_events"]
 
-_AVAILABLE = pa.field("_available_at", pa.timestamp("us", tz="UTC"))
+_AVAILABLE = LANDED.field("_available_at")
 
 
 def new_events(
@@ -26,18 +27,17 @@ def new_events(
     """How many events of a day only these landed batches have, and how many of them came late:
     readable after the day had ended.
 
-    Raises LakeError when the day is missing.
+    Raises LakeError when the day is missing, or one of these batches cannot be read.
     """
-    keys = [contract.arrow_schema.field(name) for name in (contract.id, contract.time)]
-    names = [field.name for field in keys]
+    names = [contract.id, contract.time]
     landed, others = [], []
     for path in partition_files(lake, contract.source, day):
         if path.split("/")[2].removeprefix("batch=") in batches:
-            landed.append(_read(lake, path, [*keys, _AVAILABLE]))
+            landed.append(_read(lake, path, contract, [*names, _AVAILABLE.name]))
         else:
             try:
-                others.append(_read(lake, path, keys))
-            except (pa.ArrowException, OSError):
+                others.append(_read(lake, path, contract, names))
+            except LakeError:
                 continue  # who reads the day says so: here its events are nobody's
     # The earliest copy says when the event was readable.
     mine = pa.concat_tables(landed).group_by(names).aggregate([(_AVAILABLE.name, "min")])
@@ -49,7 +49,11 @@ def new_events(
     return mine.num_rows, pc.sum(late).as_py() or 0
 
 
-def _read(lake: str, path: str, fields: list[pa.Field]) -> pa.Table:
+def _read(lake: str, path: str, contract: Contract, names: list[str]) -> pa.Table:
+    """Columns of a file; a row without an id or a time is no event that another could be."""
     system, root = open_lake(lake)
-    file = pq.ParquetFile(f"{root}/{path}", filesystem=system)
-    return file.read(columns=[field.name for field in fields]).cast(pa.schema(fields))
+    fields = [*contract.arrow_schema, *LANDED]
+    schema = pa.schema([field.with_nullable(True) for field in fields if field.name in names])
+    with reading(system, path, contract):
+        table = open_parquet(system, root, path, contract).read(columns=schema.names)
+        return table.select(schema.names).cast(schema).drop_null()

@@ -320,3 +320,17 @@ def test_only_events_that_no_other_batch_has_are_new(tmp_path: Path) -> None:
     write_partition(lake, "orders", DAY, "loaded-too", later)
     (tmp_path / "orders/date=2013-10-01/batch=loaded-too/broken.parquet").write_bytes(b"PAR1")
     assert new_events(lake, CONTRACT, DAY, {"landed-2"}) == (1, 0)
+
+
+def test_loaded_files_that_cannot_be_read_do_not_keep_an_event_from_being_new(
+    tmp_path: Path,
+) -> None:
+    """Whoever reads the day refuses them by name; a landing has to go on."""
+    lake = str(tmp_path)
+    write_partition(lake, "orders", DAY, "landed-1", landed("ab", partition=0, offset=0, price=2.0))
+    write_partition(lake, "orders", DAY, "no-id", orders("a").drop_columns(["id"]))
+    ids = pa.array(["a", None], pa.string())
+    some = orders("ax")
+    some = some.set_column(some.schema.get_field_index("id"), "id", ids)
+    write_partition(lake, "orders", DAY, "null-id", some)
+    assert new_events(lake, CONTRACT, DAY, {"landed-1"}) == (1, 0)
