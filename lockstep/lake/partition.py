@@ -112,11 +112,12 @@ def require_day(table: pa.Table, contract: Contract, day: date) -> None:
     )
     outside = table.filter(pc.invert(pc.fill_null(inside, True)))
     if outside.num_rows:
-        first = outside.slice(0, 1).to_pylist()[0]
+        name = outside.column(contract.id)[0].as_py()
+        # As Arrow writes it: Python has no year beyond 9999.
+        time = outside.column(contract.time)[0].cast(pa.string())
         raise LakeError(
             f"{outside.num_rows:,} events in {contract.source}/date={day} are of another UTC day,"
-            f" e.g. {contract.id} {first[contract.id]!r} with {contract.time}"
-            f" {first[contract.time]}",
+            f" e.g. {contract.id} {name!r} with {contract.time} {time}",
             left="nothing: no prediction was written",
             next="load the batch again into the folders of its events' days",
         )

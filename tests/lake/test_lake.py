@@ -151,6 +151,16 @@ def test_an_event_of_another_day_is_named(tmp_path: Path) -> None:
         read_partition(str(tmp_path), CONTRACT, DAY)
 
 
+@pytest.mark.parametrize("micros", [2**62, -(2**62)])
+def test_an_event_of_no_year_of_ours_is_named(tmp_path: Path, micros: int) -> None:
+    times = pa.array([micros], pa.timestamp("us", "UTC"))
+    table = orders("a")
+    table = table.set_column(table.schema.get_field_index("at"), "at", times)
+    write_partition(str(tmp_path), "orders", DAY, "a", table)
+    with pytest.raises(LakeError, match=r"1 events .* id 'a' with at -?\d{5}-"):
+        read_partition(str(tmp_path), CONTRACT, DAY)
+
+
 @pytest.mark.parametrize(
     ("column", "values", "said"),
     [
