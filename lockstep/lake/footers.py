@@ -21,6 +21,7 @@ from pyarrow import fs
 
 from lockstep.contracts import Contract
 from lockstep.errors import ContractError, LakeError, Unreachable, printable
+from lockstep.lake.thrift import read_struct
 
 __all__ = ["LANDED", "open_parquet", "reading"]
 
@@ -33,7 +34,9 @@ LANDED = pa.schema(
 )
 """When the event became readable, and where it lies on Kafka. Absent or null: it never did."""
 
-_CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4")
+_CODECS = ("UNCOMPRESSED", "SNAPPY", "GZIP", "LZO", "BROTLI", "LZ4", "ZSTD", "LZ4_RAW")
+"""By the number that a footer has for each."""
+_SPARKS = {"UNCOMPRESSED", "SNAPPY", "GZIP", "ZSTD", "LZ4", "LZ4_RAW"}
 _LEFT = "nothing: no prediction was written"
 _PASSING = re.compile(r"NETWORK|SLOW_DOWN|SERVICE_UNAVAILABLE|curlCode|timed? ?out", re.IGNORECASE)
 """What a remote store says of itself, not of the file."""
@@ -46,12 +49,14 @@ def open_parquet(system: fs.FileSystem, root: str, path: str, contract: Contract
     Raises LakeError naming file, column and what to write instead; ContractError and Arrow's
     errors as `reading` takes them.
     """
-    file = pq.ParquetFile(f"{root}/{path}", filesystem=system)
+    source = system.open_input_file(f"{root}/{path}")
+    file = pq.ParquetFile(source)
+    codecs = _codecs(source, file.metadata.num_columns)
     wanted = {field.name: (field.kind, field.required) for field in contract.fields}
     wanted |= {field.name: (str(field.type), False) for field in LANDED}
     types = {field.name: field.type for field in (*contract.arrow_schema, *LANDED)}
     for name, (kind, required) in wanted.items():
-        _judge_column(file, path, contract, name, kind, required, types[name])
+        _judge_column(file, codecs, path, contract, name, kind, required, types[name])
     _judge_checksums(system, root, path)
     return file
 
@@ -87,8 +92,29 @@ def reading(system: fs.FileSystem, path: str, contract: Contract) -> Iterator[No
         ) from None
 
 
+def _codecs(source: pa.NativeFile, columns: int) -> list[set[str]]:
+    """What each column of the file is compressed with. Raises ValueError for a damaged footer.
+
+    Read from the footer itself: pyarrow looks at a chunk of a column without a guard, and ends
+    the process where its C++ does not like the chunk.
+    """
+    size = source.size()
+    (length,) = struct.unpack("<I", source.read_at(8, size - 8)[:4])
+    footer = read_struct(source.read_at(length, size - 8 - length))
+    found: list[set[str]] = [set() for _ in range(columns)]
+    try:
+        for group in footer[4]:
+            for codecs, chunk in zip(found, group[1], strict=True):
+                codec = chunk[3][4]
+                codecs.add(_CODECS[codec] if 0 <= codec < len(_CODECS) else f"codec {codec}")
+    except (KeyError, TypeError):
+        raise ValueError("the footer has a column without its facts") from None
+    return found
+
+
 def _judge_column(
     file: pq.ParquetFile,
+    codecs: list[set[str]],
     path: str,
     contract: Contract,
     name: str,
@@ -128,13 +154,11 @@ def _judge_column(
             f"column {name!r} has type {given}, not {expected}",
             f"with {name} as {expected} (contract {contract.name})",
         )
-    for group in range(file.metadata.num_row_groups):
-        codec = file.metadata.row_group(group).column(leaves[0]).compression
-        if codec not in _CODECS:
-            raise refused(
-                f"column {name!r} is compressed with {codec}, which Spark does not read",
-                f"compressed with one of {', '.join(_CODECS).lower()}",
-            )
+    for codec in sorted(codecs[leaves[0]] - _SPARKS):
+        raise refused(
+            f"column {name!r} is compressed with {codec}, which Spark does not read",
+            f"compressed with one of {', '.join(sorted(_SPARKS)).lower()}",
+        )
 
 
 def _fits(leaf: Any, kind: str) -> bool:

@@ -103,6 +103,12 @@ def _without_groups(folder: Path) -> None:
         pass
 
 
+def _replaced(content: bytes, old: bytes, new: bytes) -> bytes:
+    """With the one place that says `old` saying `new`."""
+    assert content.count(old) == 1
+    return content.replace(old, new)
+
+
 def _flipped(content: bytes, *places: int) -> bytes:
     found = bytearray(content)
     for place in places:
@@ -205,6 +211,24 @@ FILES: dict[str, Nasty] = {
     "a footer that is no text": Nasty(
         changed(lambda whole: _flipped(whole, whole.index(b"\x05price") + 1)),
         "cannot be read as",
+    ),
+    # The numbers of prices and nulls (4, 1), told as if they were of repetitions.
+    "a footer that ends pyarrow's process": Nasty(
+        changed(
+            lambda whole: _replaced(
+                whole, b"\x29\x06\x19\x26\x02\x08\0", b"\x19\x06\x19\x26\x02\x08\0"
+            )
+        ),
+        "Repetition level histogram size mismatch",
+    ),
+    "a codec that nobody knows": Nasty(
+        changed(lambda whole: _replaced(whole, b"\x05price\x15\x02", b"\x05price\x15\x7e")),
+        "compressed with codec 63",
+        True,
+    ),
+    "beyond the year 9999": Nasty(
+        written(table(at=pa.array([2**60] * 5).cast(pa.timestamp("us", "UTC")))),
+        "are of another UTC day, e.g. id 'order-0'",
     ),
     # Refused, where Spark reads something: what pyarrow reads of them is something else.
     "another case": Nasty(
