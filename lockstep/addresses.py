@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 
 __all__ = ["http_fault", "kafka_fault", "lake_fault", "postgres_fault"]
 
-_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+|%2[Ff][A-Za-z0-9._%-]*)"
-_HOST_AND_PORT = re.compile(_HOST + r"(:(?P<port>[0-9]{1,5}))?")
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:(?P<port>[0-9]{1,5}))?")
+_SOCKET = re.compile("%2[Ff][A-Za-z0-9._%-]*")
+"""A folder that holds Postgres's socket."""
 _DATABASE = re.compile(r"[^@:/?#'\"\\]+")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 _ENCODE = (
@@ -34,7 +35,7 @@ def postgres_fault(url: str) -> str | None:
         return "does not begin with postgresql://"
     authority, tail = _split(rest, "/?")
     path, _, query = tail.partition("?")
-    if fault := _authority_fault(authority, tail, many=True, optional="host=" in query):
+    if fault := _authority_fault(authority, tail, libpq=True, optional="host=" in query):
         return fault
     if len(path) > 1 and not _DATABASE.fullmatch(path[1:]):
         return f"has a database name that is none; {_ENCODE}"
@@ -60,6 +61,8 @@ def http_fault(url: str) -> str | None:
         return fault
     if "?" in tail or "#" in tail:
         return "has a ? or a # after its host, where a server's address has none"
+    if not tail.isascii():
+        return "has a path that is not percent-encoded"
     try:
         urlsplit(url)
     except ValueError:  # brackets, or signs that look like others; it shows them
@@ -123,9 +126,12 @@ def _split(rest: str, signs: str) -> tuple[str, str]:
 
 
 def _authority_fault(
-    authority: str, tail: str, *, many: bool = False, optional: bool = False
+    authority: str, tail: str, *, libpq: bool = False, optional: bool = False
 ) -> str | None:
-    """Of [USER[:PASSWORD]@]HOST[:PORT], where `tail` is what follows it."""
+    """Of [USER[:PASSWORD]@]HOST[:PORT], where `tail` is what follows it.
+
+    `libpq` takes several hosts, and sockets.
+    """
     if "@" in tail or authority.count("@") > 1:
         return f"has an @ where none can be: {_ENCODE}"
     user, at, hosts = authority.rpartition("@")
@@ -133,7 +139,10 @@ def _authority_fault(
         return "has no user before its @"
     if not hosts:
         return None if optional else "names no host"
-    if not all(map(_is_host, hosts.split(",") if many else [hosts])):
+    if not all(
+        _is_host(host) or (libpq and _SOCKET.fullmatch(host))
+        for host in (hosts.split(",") if libpq else [hosts])
+    ):
         return f"has something other than HOST:PORT where the host should be; {_ENCODE}"
     return None
 
@@ -141,6 +150,12 @@ def _authority_fault(
 def _is_host(host: str, *, port: bool = False) -> bool:
     """Whether it is HOST or HOST:PORT; with `port` the latter."""
     found = _HOST_AND_PORT.fullmatch(host)
-    if found is None or found["port"] is None:
-        return found is not None and not port
+    if found is None:
+        return False
+    try:
+        found["host"].encode("idna")  # as whoever looks it up will
+    except UnicodeError:  # an empty label, or one of more than 63
+        return False
+    if found["port"] is None:
+        return not port
     return 1 <= int(found["port"]) <= 65_535

@@ -11,14 +11,15 @@ both are, nothing says whose it is, and both are refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 from lockstep.cron import cron_fault
-from lockstep.errors import UsageError
+from lockstep.errors import UsageError, printable
 from lockstep.names import lake_name_fault, topic_fault, use_case_fault
 from lockstep.typed_toml import Rule, day, each, flag, number, one_of, read_toml, text, whole
 
@@ -215,31 +216,38 @@ class Pipeline:
         known = cls.use_cases(models)
         if use_case not in known:
             raise UsageError(
-                f"there is no use case {use_case[:80]!r} (known: {', '.join(known) or 'none'};"
+                f"there is no use case {use_case[:80]!r}"
+                f" (known: {printable(', '.join(known)) or 'none'};"
                 f" looked for models/*/pipeline.toml in {models.absolute().parent})",
                 next="name one of the known use cases, from the repository's root",
             )
-        pipeline = _read(models, use_case)
-        for name in known:
-            if name != use_case:
-                try:
-                    other = _read(models, name)
-                except UsageError:
-                    continue  # It is refused itself, and has no topics.
-                _refuse_shared(pipeline, other, models)
-        return pipeline
+        good, refused = cls.load_all(models)
+        if use_case in refused:
+            raise refused[use_case]
+        return good[use_case]
 
     @classmethod
     def load_all(
         cls, models: Path = Path("models")
     ) -> tuple[dict[str, Pipeline], dict[str, UsageError]]:
         """Each use case's pipeline by name; and those that are refused, each with its reason."""
-        good, refused = {}, {}
+        read: dict[str, Pipeline] = {}
+        refused: dict[str, UsageError] = {}
         for name in cls.use_cases(models):
             try:
-                good[name] = cls.load(name, models)
+                read[name] = _read(models, name)
             except UsageError as error:
-                refused[name] = error
+                refused[name] = error  # It has no topics.
+        named: dict[str, list[tuple[Pipeline, str, str]]] = defaultdict(list)
+        for pipeline in read.values():
+            for key, topic in pipeline.named_topics():
+                named[_as_kafka(topic)].append((pipeline, key, topic))
+        good = {}
+        for name, pipeline in read.items():
+            if shared := _shared(pipeline, named, models):
+                refused[name] = shared
+            else:
+                good[name] = pipeline
         return good, refused
 
     @staticmethod
@@ -257,7 +265,7 @@ def _read(models: Path, use_case: str) -> Pipeline:
     path = _file(models, use_case)
     if said := use_case_fault(use_case):
         raise UsageError(
-            f"{path}: the folder {use_case!r} {said}",
+            f"{printable(str(path))}: the folder {use_case!r} {said}",
             next="rename the folder, and write its name as use_case",
         )
     pipeline: Pipeline = read_toml(Pipeline, path)
@@ -269,23 +277,24 @@ def _read(models: Path, use_case: str) -> Pipeline:
     return pipeline
 
 
-def _refuse_shared(pipeline: Pipeline, other: Pipeline, models: Path) -> None:
-    theirs = {_as_kafka(topic): (key, topic) for key, topic in other.named_topics()}
+def _shared(
+    pipeline: Pipeline, named: Mapping[str, Sequence[tuple[Pipeline, str, str]]], models: Path
+) -> UsageError | None:
+    """Why it is refused for a topic that another use case has too. `named`: who names a topic."""
     for key, topic in pipeline.named_topics():
-        if _as_kafka(topic) not in theirs:
-            continue
-        their_key, their_topic = theirs[_as_kafka(topic)]
-        if _owns(pipeline, topic) and not _owns(other, their_topic):
-            continue  # The other one is refused.
-        same = "too" if topic == their_topic else f"as {their_topic!r}, one name to Kafka"
-        raise UsageError(
-            f"{_file(models, pipeline.use_case)}: {key} is {topic!r}, which"
-            f" {_file(models, other.use_case)} has as {their_key}, {same}; a topic belongs to one"
-            " use case: the one whose name it begins with",
-            left="neither serves from the topic of the other",
-            next=f'write {key} = "{pipeline.use_case}.{key.rpartition(".")[2]}" in'
-            f" {_file(models, pipeline.use_case)}",
-        )
+        for other, their_key, their_topic in named[_as_kafka(topic)]:
+            if other is pipeline or (_owns(pipeline, topic) and not _owns(other, their_topic)):
+                continue  # Itself; or it is the other one that is refused.
+            same = "too" if topic == their_topic else f"as {their_topic!r}, one name to Kafka"
+            return UsageError(
+                f"{_file(models, pipeline.use_case)}: {key} is {topic!r}, which"
+                f" {_file(models, other.use_case)} has as {their_key}, {same}; a topic belongs to"
+                " one use case: the one whose name it begins with",
+                left="neither serves from the topic of the other",
+                next=f'write {key} = "{pipeline.use_case}.{key.rpartition(".")[2]}" in'
+                f" {_file(models, pipeline.use_case)}",
+            )
+    return None
 
 
 def _owns(pipeline: Pipeline, topic: str) -> bool:

@@ -85,7 +85,7 @@ def each(key: Callable[[str], str | None], value: Rule) -> Rule:
             if said := key(name):
                 return f"has the key {_shown(name)}, which {said}"
             if said := value.fault(content):
-                return f"has {_shown(content)} for {name}, which {said}"
+                return f"has {_shown(content)} for {_key('', name)}, which {said}"
         return None
 
     return Rule(judged, write="{ name = " + value.write + " }")

@@ -13,10 +13,12 @@ from airflow.timetables.interval import CronDataIntervalTimetable
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockstep import pipeline
 from lockstep.cron import cron_fault
 from lockstep.errors import UsageError
+from lockstep.launch import tell_of_refused
 from lockstep.pipeline import Pipeline
-from lockstep.typed_toml import Rule
+from lockstep.typed_toml import Rule, read_toml
 from tests.small_model import REPOSITORY
 
 ORIGINAL = (REPOSITORY / "models/flight_delay/pipeline.toml").read_text()
@@ -65,6 +67,7 @@ WRONG = [
     ("max_null_fraction = 0.5", "max_null_fraction = nan", "batch.gates.max_null_fraction", "0 to"),
     ("max_null_fraction = 0.5", "max_null_fraction = 50", "batch.gates.max_null_fraction", "0 to"),
     ("temp = 1.0", "temp = -0.1", "batch.gates.max_null_fractions", "has -0.1 for temp"),
+    ("temp = 1.0", '"k\\u0000" = 5', "batch.gates.max_null_fractions", r"has 5 for 'k\x00'"),
     ("min_mean_score = 0.02", "min_mean_score = 2", "batch.gates.min_mean_score", "no day could"),
     ("max_mean_score = 0.9", "max_mean_score = inf", "batch.gates.max_mean_score", "a number of"),
     ("max_batch = 2048", "max_batch = 0", "stream.max_batch", "1 to 1,000,000"),
@@ -183,6 +186,35 @@ def test_a_use_case_that_is_refused_has_no_topics(tmp_path: Path) -> None:
     deploy(tmp_path, "broken", ("partitions = 4", "partitions = -1"), topics="shared")
     models = deploy(tmp_path, "one", topics="shared")
     assert list(Pipeline.load_all(models)[0]) == ["one"]
+
+
+def test_each_file_is_read_once_however_many_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two", "three", "four"):
+        models = deploy(tmp_path, name)
+    read: list[str] = []
+
+    def counted(kind: type, path: Path) -> object:
+        read.append(path.parent.name)
+        return read_toml(kind, path)
+
+    monkeypatch.setattr(pipeline, "read_toml", counted)
+    assert len(Pipeline.load_all(models)[0]) == 4
+    assert sorted(read) == Pipeline.use_cases(models)
+    read.clear()
+    tell_of_refused(tmp_path)
+    assert sorted(read) == Pipeline.use_cases(models), "for three DAGs each"
+
+
+def test_a_folder_whose_name_steers_terminals_is_named(tmp_path: Path) -> None:
+    models = deploy(tmp_path, "a\x1b[2J")
+    (error,) = Pipeline.load_all(models)[1].values()
+    assert r"models/a\x1b[2J/pipeline.toml: the folder" in str(error)
+    with pytest.raises(UsageError) as unknown:
+        Pipeline.load("one", models)
+    for text in (str(error), str(unknown.value)):
+        assert text.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize(

@@ -39,23 +39,23 @@ def query(use_case: str, sql: str, everything: bool, as_json: bool) -> None:
 
     Shows the first 50 rows, and says how many there are; with --all or --json all of them.
     """
-    names, rows = _ask(use_case, sql)
+    whole = everything or as_json
+    names, shown, found = _ask(use_case, sql, None if whole else _SHOWN)
     if as_json:
         _require_different(names)
-        emit({"rows": [dict(zip(names, row, strict=True)) for row in rows]}, "", as_json)
+        emit({"rows": [dict(zip(names, row, strict=True)) for row in shown]}, "", as_json)
         return
-    shown = rows if everything else rows[:_SHOWN]
     _print(names, shown)
-    if len(shown) < len(rows):
+    if len(shown) < found:
         click.secho(
-            f"{len(rows) - len(shown):,} of {len(rows):,} rows are left out; --all shows them",
+            f"{found - len(shown):,} of {found:,} rows are left out; --all shows them",
             fg="yellow",
             err=True,
         )
 
 
-def _ask(use_case: str, sql: str) -> tuple[list[str], list[Any]]:
-    """Names of the columns, and the rows."""
+def _ask(use_case: str, sql: str, most: int | None) -> tuple[list[str], list[Any], int]:
+    """Names of the columns, the first `most` rows or all, and how many rows there are."""
     with closing(connect(Settings.load(), "analyst", use_case)) as connection:
         for type, loader in _TIMES.items():
             connection.adapters.register_loader(type, loader)
@@ -64,7 +64,10 @@ def _ask(use_case: str, sql: str) -> tuple[list[str], list[Any]]:
                 connection.execute("set transaction read only")
                 cursor = connection.execute(sql.encode())
                 names = [column.name for column in cursor.description or ()]
-                rows = cursor.fetchall() if names else []
+                rows: list[Any] = []
+                if names:
+                    rows = cursor.fetchall() if most is None else cursor.fetchmany(most)
+                found = cursor.rowcount
                 more = cursor.nextset()
         except psycopg.Error as error:
             raise UsageError(
@@ -78,7 +81,7 @@ def _ask(use_case: str, sql: str) -> tuple[list[str], list[Any]]:
             left="nothing: an analyst can only read",
             next="type one statement at a time",
         )
-    return names, rows
+    return names, rows, found
 
 
 def _or_text(loader: Any) -> type[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,13 @@ def dags_of(root: Path, made: Callable[[Pipeline, Path], DAG]) -> dict[str, DAG]
 
 def faults_of(root: Path, *makers: Callable[[Pipeline, Path], DAG]) -> list[str]:
     """What is wrong with use cases: each refused pipeline.toml, each DAG that cannot be made."""
-    found = [_each(root, made)[1] for made in makers]
-    return list(dict.fromkeys(fault for faults in found for fault in faults))
+    return _each(root, *makers)[1]
 
 
-def _each(root: Path, made: Callable[[Pipeline, Path], DAG]) -> tuple[dict[str, DAG], list[str]]:
+def _each(root: Path, *makers: Callable[[Pipeline, Path], DAG]) -> tuple[dict[str, DAG], list[str]]:
     good, refused = Pipeline.load_all(root / "models")
     dags, faults = {}, [str(error) for error in refused.values()]
-    for name, pipeline in good.items():
+    for (name, pipeline), made in product(good.items(), makers):
         try:
             dag = made(pipeline, root)
             dag.validate()  # type: ignore[no-untyped-call]  # as Airflow will
@@ -41,7 +41,7 @@ def _each(root: Path, made: Callable[[Pipeline, Path], DAG]) -> tuple[dict[str, 
             faults.append(f"no DAG could be made of models/{name}/pipeline.toml: {error}")
         else:
             dags[dag.dag_id] = dag
-    return dags, faults
+    return dags, list(dict.fromkeys(faults))
 
 
 def day_of(context: Mapping[str, Any], dag_id: str) -> date:

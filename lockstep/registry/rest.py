@@ -43,24 +43,24 @@ class NotFound(Exception):
 
 
 class Rest:
-    """One MLflow server. A user and a password may stand in its address; they are never shown.
+    """One MLflow server, at an address that `lockstep.addresses.http_fault` takes.
 
-    Raises UsageError for an address that is none.
+    A user and a password may stand in it; they are never shown.
     """
 
     def __init__(self, address: str) -> None:
-        host, port, login = _parts(address)
         parts = urllib.parse.urlsplit(address)
-        named = f"[{host}]" if ":" in host else host
-        where = named if port is None else f"{named}:{port}"
+        where = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{where}{parts.path.rstrip('/')}"
         self._headers = {"Content-Type": "application/json"}
-        self.login = login
-        if login is not None:
-            basic = base64.b64encode(":".join(login).encode()).decode()
+        self.login: tuple[str, str] | None = None
+        if parts.username is not None:
+            unquote = urllib.parse.unquote
+            self.login = unquote(parts.username), unquote(parts.password or "")
+            basic = base64.b64encode(":".join(self.login).encode()).decode()
             self._headers["Authorization"] = f"Basic {basic}"
         # A proxy that the environment names cannot reach this machine's own loopback.
-        proxies = [urllib.request.ProxyHandler({})] if _loopback(host) else []
+        proxies = [urllib.request.ProxyHandler({})] if _loopback(parts.hostname or "") else []
         self._opener = urllib.request.build_opener(_Stay, *proxies)
 
     def get(self, path: str, query: Mapping[str, str | int], shape: type[T]) -> T:
@@ -169,34 +169,8 @@ def _whole(answer: HTTPResponse) -> bytes:
     return b"".join(parts)
 
 
-def _parts(address: str) -> tuple[str, int | None, tuple[str, str] | None]:
-    """Host, port and login of an address."""
-    wrong = "it does not begin with http:// or https://"
-    try:
-        parts = urllib.parse.urlsplit(address)
-        if parts.scheme in ("http", "https"):
-            wrong = "it names no host"
-            host, port = parts.hostname or "", parts.port
-            host.encode("idna")
-            plain = address.isprintable() and " " not in address
-            if host and plain and not parts.query and not parts.fragment and port != 0:
-                user = parts.username
-                login = None
-                if user is not None:
-                    password = urllib.parse.unquote(parts.password or "")
-                    login = urllib.parse.unquote(user), password
-                return host, port, login
-    except ValueError:
-        wrong = "its host or its port is none"
-    raise UsageError(
-        f"LOCKSTEP_MLFLOW is no address of a model registry: {wrong}"
-        f" (value: {_without_login(address)!r})",
-        next="write it like http://127.0.0.1:5000",
-    )
-
-
 def _without_login(address: str) -> str:
-    """An address as it may be shown: bounded, without user, password, query and fragment."""
+    """Where a server sends us, bounded, without user, password, query and fragment."""
     scheme, found, rest = re.split(r"[?#]", address, maxsplit=1)[0].rpartition("://")
     return printable(scheme + found + rest.rpartition("@")[2], 200)
 

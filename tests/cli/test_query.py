@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from psycopg.types.datetime import DateLoader
 
 from lockstep.cli import query as module
 from lockstep.errors import UsageError
@@ -81,6 +82,24 @@ def test_json_has_all_rows_and_a_table_says_how_many_it_leaves_out(ask: Ask) -> 
     assert " 1234 " in whole.stdout
     assert not whole.stderr
     assert not ask("select n from generate_series(1, 50) n").stderr
+
+
+def test_only_rows_that_are_shown_become_python_s(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[bytes] = []
+
+    class Counted(DateLoader):
+        def load(self, data: Any) -> Any:
+            made.append(bytes(data))
+            return super().load(data)
+
+    monkeypatch.setitem(module._TIMES, "date", Counted)
+    many = "select date '2013-01-01' + n as day from generate_series(1, 1234) n"
+    assert "1,184 of 1,234 rows are left out" in ask(many).stderr
+    assert len(made) == 50
+    made.clear()
+    assert len(rows(ask(many, "--json"))) == len(made) == 1234
 
 
 def test_what_looks_like_markup_is_printed_as_it_is(ask: Ask) -> None:

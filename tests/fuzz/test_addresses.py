@@ -148,9 +148,25 @@ def uses(settings: Settings, setting: str) -> list[str]:
         if f"//{NOWHERE}" not in server.url:
             return [server.url]
         with pytest.raises(Unreachable) as away:
-            server.get("registered-models/get", {"name": "x"})
+            server.get("registered-models/get", {"name": "x"}, dict)
         return [server.url, "".join(traceback.format_exception(away.value))]
     return []
+
+
+@pytest.mark.parametrize(
+    ("setting", "shape"),
+    [
+        ("LOCKSTEP_SCORER_URL", f"postgresql://user:#@{NOWHERE}/lockstep"),
+        ("LOCKSTEP_MLFLOW", f"http://user:#@{NOWHERE}/prefix"),
+    ],
+)
+def test_whoever_finds_nobody_at_an_address_shows_no_password(monkeypatch, setting, shape):
+    """What the fuzzer tries where it draws an address that is taken, and leads nowhere."""
+    monkeypatch.setenv(setting, shape.replace("#", MARK))
+    shown = uses(Settings.load(), setting)
+    assert len(shown) == 2
+    assert NOWHERE in shown[1]
+    assert MARK not in "".join(shown)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +232,17 @@ def test_what_an_address_may_be(monkeypatch, setting, address):
         ("LOCKSTEP_SCORER_URL", "postgresql://u:p@h/db?colour=red", "libpq does not know"),
         ("LOCKSTEP_SCORER_URL", "host=h password=p", "space"),
         ("LOCKSTEP_MLFLOW", "mlflow.example.com:5000", "http://"),
+        ("LOCKSTEP_MLFLOW", "file:///etc/passwd", "http://"),
+        ("LOCKSTEP_MLFLOW", "http://", "names no host"),
+        ("LOCKSTEP_MLFLOW", "http://:5000", "HOST:PORT"),
+        ("LOCKSTEP_MLFLOW", "http://host:port", "HOST:PORT"),
+        ("LOCKSTEP_MLFLOW", "http://host:99999", "HOST:PORT"),
+        ("LOCKSTEP_MLFLOW", "http://[::1", "HOST:PORT"),
+        ("LOCKSTEP_MLFLOW", "http://" + "x" * 300 + ".example", "HOST:PORT"),
+        ("LOCKSTEP_MLFLOW", "http://a..example", "HOST:PORT"),
+        ("LOCKSTEP_MLFLOW", "http://%2Fsocket", "HOST:PORT"),
+        ("LOCKSTEP_MLFLOW", "http://host/?a=b", "a ? or a #"),
+        ("LOCKSTEP_MLFLOW", "http://host/b\u00e9low", "percent-encoded"),
         ("LOCKSTEP_KAFKA", "broker", "HOST:PORT"),
         ("LOCKSTEP_KAFKA", "kafka://broker:9092", "has a scheme"),
         ("LOCKSTEP_KAFKA", "broker:0", "HOST:PORT"),

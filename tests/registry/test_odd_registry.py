@@ -19,7 +19,6 @@ from lockstep.registry.mlflow import (
     model_versions,
     set_alias,
 )
-from lockstep.registry.rest import Rest
 from lockstep.settings import Settings
 from tests.registry.odd_server import Answer, OddServer, as_json
 
@@ -194,35 +193,6 @@ def test_an_answer_that_does_not_come_is_given_up(
         server.answer = Answer(raw=some, holds=True)
         with pytest.raises(Unreachable, match="timed out"):
             model_version(settings, "shop", 1)
-
-
-@pytest.mark.parametrize(
-    ("address", "said"),
-    [
-        ("127.0.0.1:5000", "does not begin with http://"),
-        ("localhost:5000", "does not begin with http://"),
-        ("", "does not begin with http://"),
-        ("file:///etc/passwd", "does not begin with http://"),
-        ("ftp://host", "does not begin with http://"),
-        ("http://", "names no host"),
-        ("http://:5000", "names no host"),
-        ("http://host:port", "its host or its port is none"),
-        ("http://host:99999", "its host or its port is none"),
-        ("http://[::1", "its host or its port is none"),
-        ("http://ho st", "names no host"),
-        ("http://host\n", "names no host"),
-        ("http://" + "x" * 300 + ".example", "its host or its port is none"),
-        ("http://host/?a=b", "names no host"),
-    ],
-)
-def test_an_address_that_is_none_is_named_without_its_login(address: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said) as refused:
-        Rest(address)
-    assert "write it like http://127.0.0.1:5000" in str(refused.value)
-    with_login = address.replace("://", f"://{LOGIN}") if "://" in address else LOGIN + address
-    with pytest.raises(UsageError) as refused:
-        Rest(with_login)
-    assert "s3cr3t" not in str(refused.value)
 
 
 def test_user_and_password_go_to_no_other_address(server: OddServer, settings: Settings) -> None:
