@@ -1,4 +1,4 @@
-"""The tutorial shows the files as they are, and commands that exist."""
+"""The tutorial shows the files as they are; what it and the other pages type exists."""
 
 from __future__ import annotations
 
@@ -48,6 +48,24 @@ def test_each_command_can_be_typed(line: str) -> None:
     command = getattr(import_module(module), function)
     # Parses the words as if typed, and runs nothing.
     assert isinstance(command.make_context(name, words), click.Context)
+
+
+PAGES = [
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "benchmarks/README.md"),
+    *(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "models").glob("*/README.md")),
+    *(str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / "docs").rglob("*.md")),
+]
+NAMED = re.compile(r"(?:^|`)lockstep ([a-z]+)([^`#\n]*)", re.M)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_each_command_and_flag_that_a_page_names_exists(page: str) -> None:
+    for name, rest in NAMED.findall((REPOSITORY / page).read_text()):
+        assert name in _COMMANDS, f"{page} names lockstep {name}"
+        module, function = _COMMANDS[name].split(":")
+        command = getattr(import_module(module), function)
+        known = {flag for option in command.params for flag in (*option.opts, "--help")}
+        assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"lockstep {name}{rest}"
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!https?:)([^)#]+)", TUTORIAL))
