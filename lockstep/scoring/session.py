@@ -65,8 +65,8 @@ def spark_session(name: str, master: str | None, *, left: str, next: str) -> Ite
 def told_by_spark(*, left: str, next: str) -> Iterator[None]:
     """Turn what Spark raises into our errors, with `left` and `next`.
 
-    The error that a job itself tells of (`lockstep.errors.marked`), else Transient for what passes
-    and SparkFailed for what stays, each with the innermost cause.
+    The error that a job itself tells of (`lockstep.errors.marked`), else SparkFailed for what is
+    known to stay and Transient for what may pass, each with the innermost cause.
     """
     from py4j.protocol import Py4JError  # type: ignore[import-untyped]
     from pyspark.errors import PySparkException
@@ -76,8 +76,10 @@ def told_by_spark(*, left: str, next: str) -> Iterator[None]:
     except (PySparkException, Py4JError, OSError) as error:
         if told := marked_in(spark_account(error)):
             raise told from None
-        kind = Transient if spark_trouble(error) is Trouble.PASSING else SparkFailed
-        raise kind(f"Spark failed: {spark_said(error)}", left=left, next=next) from error
+        said = spark_said(error)
+        if spark_trouble(error) is Trouble.FINAL:
+            raise SparkFailed(f"Spark failed: {said}", left=left, next=next) from error
+        raise Transient(f"Spark failed, which may pass: {said}", left=left, next=next) from error
 
 
 def _start(name: str, master: str | None) -> SparkSession:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lockstep.errors import LakeError
 from lockstep.lake import partition_files, read_partition, require_columns
+from lockstep.lake.thrift import read_struct
 from tests.fuzz.amount import AMOUNTS, fuzz
 from tests.lake.nasty_files import CONTRACT, DAY, FOLDER, GOOD, NAME, checksums
 
@@ -35,7 +36,9 @@ _FILES = st.fixed_dictionaries(
         "compression": st.sampled_from(["snappy", "brotli", "gzip", "zstd", "lz4", "none"]),
         "rows": st.sampled_from([0, 1, 5]),
         "version": st.sampled_from(["1.0", "2.4", "2.6"]),
-        "damage": st.sampled_from(["none"] * 3 + ["cut", "flip", "zero", "crc", "wrong crc"]),
+        "damage": st.sampled_from(
+            ["none"] * 3 + ["cut", "flip", "footer", "zero", "crc", "wrong crc"]
+        ),
         "seed": st.integers(0, 2**32),
         "name": st.sampled_from([NAME] * 6 + ["x.PARQUET", "a b.parquet", "x.csv", "é.parquet"]),
     }
@@ -71,6 +74,24 @@ def test_a_file_is_read_or_refused(amount: int, tmp_path: Path) -> None:
     assert taken, "some of them are good"
 
 
+@AMOUNTS
+def test_any_bytes_are_a_footer_or_refused(amount: int) -> None:
+    taken = []
+
+    def check(data: bytes) -> None:
+        try:
+            assert isinstance(read_struct(data), dict)
+        except ValueError:
+            return
+        taken.append(data)
+
+    # Bytes of which many begin a list or a struct in a field.
+    heads = st.sampled_from([b"\x1c", b"\x19\x1c", b"\x19\xfc\xff", b"\x18", b"\0", b"\x15"])
+    parts = st.lists(st.one_of(heads, st.binary(max_size=9)), max_size=200).map(b"".join)
+    fuzz(amount, check, data=parts)
+    assert taken, "some of them are structs"
+
+
 def _write(path: Path, file: dict[str, Any]) -> None:
     columns = [(n, column.slice(0, file["rows"])) for n, column in GOOD.items()]
     columns = [(n, column) for n, column in columns if n not in file["drop"]]
@@ -86,9 +107,11 @@ def _write(path: Path, file: dict[str, Any]) -> None:
     match file["damage"]:
         case "cut":
             del content[chance.randrange(len(content)) :]
-        case "flip":
+        case "flip" | "footer":
+            length = int.from_bytes(content[-8:-4], "little")
+            start = 0 if file["damage"] == "flip" else len(content) - 8 - length
             for _ in range(chance.randint(1, 8)):
-                content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+                content[chance.randrange(start, len(content))] ^= 1 << chance.randrange(8)
         case "zero":
             start = chance.randrange(len(content))
             content[start : start + 64] = bytes(len(content[start : start + 64]))
