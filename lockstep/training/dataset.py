@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from lockstep.contracts import NO_LIMITS, Columns, Contract, Judge, Limits
 from lockstep.errors import LakeError
 from lockstep.features.windows import NO_WINDOWS, WindowSet
-from lockstep.lake import Counted, counted, days, read_partition, told_refused
+from lockstep.lake import LANDED, Counted, counted, days, told_refused
 from lockstep.lake import read_rows as read_rows_of
 from lockstep.progress import Progress
 from lockstep.training.definition import Label, Period
@@ -28,7 +28,7 @@ from lockstep.training.history import windowed_columns
 from lockstep.training.joining import outcomes_of
 from lockstep.training.labels import label_values
 
-__all__ = ["Rows", "label_days", "read_rows"]
+__all__ = ["Rows", "reached", "read_rows"]
 
 _READERS = 2
 
@@ -45,7 +45,7 @@ class Rows:
     early: int = 0
     """Left out: their outcome is said to have been known before they happened."""
     late: int = 0
-    """Left out: their outcome came later than the label's `within`."""
+    """Left out: their outcome came later than the label's `within`, as far as that was read."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -79,13 +79,10 @@ class Rows:
         return digest.hexdigest()
 
 
-def label_days(lake: str, label: Label, source: str, period: Period) -> list[date]:
-    """The days of the label's table that may hold the label of an event of `period`.
-
-    Every day of the period itself, and of the days after it those that the lake has.
-    """
+def reached(lake: str, source: str, period: Period, more: timedelta) -> list[date]:
+    """The days of a period, and those after it that `more` reaches into and the lake has."""
     known = set(days(lake, source))
-    return [day for day in period.days(more=label.within) if day < period.until or day in known]
+    return [day for day in period.days(more=more) if day < period.until or day in known]
 
 
 def read_rows(
@@ -106,24 +103,32 @@ def read_rows(
     the period are taken from it. An event is left out when its outcome was not known within
     `label.within`.
 
+    Outcomes are read as far after the period as `within` reaches twice: up to once they are
+    labels, and beyond they are counted as late. So are the events of these days, as an outcome
+    there may be of a later event with the same id.
+
     Raises LakeError naming the day that is missing, or when no event has a label.
     """
-    later = label_days(lake, label, outcomes.source, period)
+    read_for = 2 * label.within
+    later = reached(lake, outcomes.source, period, read_for)
+    after = [day for day in reached(lake, events.source, period, read_for) if day >= period.until]
     wanted = period.days() if recorded is None else []
-    progress.start(f"read {period.start} until {period.until}", len(wanted) + len(later))
-    if recorded is None:
-        table, refused = _read(lake, events, windows.limits, wanted, progress)
-    else:
-        table, refused = _of_period(recorded, events, period), Counter()
+    progress.start(
+        f"read {period.start} until {period.until}", len(wanted) + len(after) + len(later)
+    )
+    table, refused = _read(lake, events, windows.limits, wanted, progress)
+    if recorded is not None:
+        table = _of_period(recorded, events, period)
+    others, _ = _read(lake, events, windows.limits, after, progress)
     source = windows.sources.get(outcomes.source)
     limits = source.limits if source else NO_LIMITS
     truth, wrong = _read(lake, outcomes, limits, later, progress)
-    found, lag = outcomes_of(events, table, outcomes, truth)
+    identity = [events.id, events.time]
+    owners = pa.concat_tables([table.select(identity), others.select(identity)])
+    found, lag = (each[: table.num_rows] for each in outcomes_of(events, owners, outcomes, truth))
     within = label.within // timedelta(microseconds=1)
     known = (found >= 0) & (lag >= 0) & (lag <= within)
     early, late = (found >= 0) & (lag < 0), (found >= 0) & (lag > within)
-    if (unfound := found < 0).any():
-        late[unfound] = _known_later(lake, events, table, unfound, outcomes, later[-1])
     if not known.any():
         raise LakeError(
             f"none of {len(found):,} events in {events.source} has an outcome in {outcomes.source}"
@@ -134,11 +139,11 @@ def read_rows(
             if late.any()
             else "load the events that hold the outcome into the lake",
         )
+    used = truth.take(pa.array(found[known]))
     narrow = [outcomes.by_name[name] for name in label.fields]
-    given = {f.name: _plain(truth[f.name], f.kind) for f in narrow}
-    values = label_values(label, given, truth.num_rows)
+    given = {f.name: _plain(used[f.name], f.kind) for f in narrow}
     truths = np.full(len(known), np.nan, np.float32)
-    truths[known] = values[found[known]]
+    truths[known] = label_values(label, given, used.num_rows)
     known &= ~np.isnan(truths)
     columns = windowed_columns(events, windows, table.filter(pa.array(known)))
     left_out = len(known) - int(known.sum() + early.sum() + late.sum())
@@ -146,31 +151,6 @@ def read_rows(
     told = told_refused(refused, events.source) + told_refused(wrong, outcomes.source)
     progress.finish(f"{len(rows):,} events with a known outcome, {rows.left_out(label)}{told}")
     return rows
-
-
-def _known_later(
-    lake: str,
-    events: Contract,
-    table: pa.Table,
-    unfound: np.ndarray[Any, Any],
-    outcomes: Contract,
-    last: date,
-) -> np.ndarray[Any, Any]:
-    """Which of the unfound events have an outcome after the last day that was read.
-
-    Counted and not used: so what the lake gets later changes no training.
-    """
-    wanted = table[events.id].filter(pa.array(unfound)).combine_chunks()
-    found = np.zeros(len(wanted), bool)
-    for day in days(lake, outcomes.source):
-        if day <= last:
-            continue
-        try:
-            ids = read_partition(lake, outcomes, day, [outcomes.id])[outcomes.id]
-        except LakeError:
-            continue  # no training needs that day
-        found |= pc.is_in(wanted, ids.combine_chunks()).to_numpy(zero_copy_only=False)
-    return found
 
 
 def _read(
@@ -188,7 +168,8 @@ def _read(
         progress.advance()
         return found
 
-    tables = []
+    schema = [field.with_nullable(True) for field in contract.arrow_schema]
+    tables = [pa.schema([*schema, *LANDED]).empty_table()]
     with ThreadPoolExecutor(_READERS) as pool:
         for found in pool.map(read, wanted):
             tables.append(found.table)

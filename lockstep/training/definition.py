@@ -81,8 +81,9 @@ class Label:
     meaning: str
     """For people, and part of the training's fingerprint."""
     within: timedelta
-    """How much later than the scored event the truth may be known. What comes later is no label:
-    it is counted apart, for an event's label must not depend on when somebody trains."""
+    """How much later than the scored event the truth may be known. What comes later is no label,
+    for an event's label must not depend on when somebody trains. It is counted apart, where it
+    is found within as long again after the period; beyond that nobody looks for it."""
 
     def __post_init__(self) -> None:
         _require_text(self, "contract", "outcome.v1.json")

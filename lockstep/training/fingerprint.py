@@ -15,7 +15,7 @@ from lockstep.contracts import Contract
 from lockstep.features.windows import WindowSet
 from lockstep.lake import fingerprint as lake_fingerprint
 from lockstep.lake import state_days, state_files
-from lockstep.training.dataset import label_days
+from lockstep.training.dataset import reached
 from lockstep.training.definition import Definition
 from lockstep.training.sources import Sources, sources_of
 
@@ -74,10 +74,11 @@ def files(
     LakeError naming a day of events, outcomes or state that is missing.
     """
     wanted: set[tuple[str, date]] = set()
+    within = definition.label.within
     for period in (definition.train, definition.test):
-        wanted |= {(events.source, day) for day in period.days()}
-        later = label_days(lake, definition.label, outcomes.source, period)
-        wanted |= {(outcomes.source, day) for day in later}
+        for source in (events.source, outcomes.source):
+            # Events too: of those after the period, one may be whose outcome lies there.
+            wanted |= {(source, day) for day in reached(lake, source, period, within)}
     found = {
         f"{source}/{day}": lake_fingerprint(lake, source, day) for source, day in sorted(wanted)
     }

@@ -11,10 +11,11 @@ import pytest
 from lockstep.errors import LakeError
 from lockstep.lake import days, read_partition, write_partition
 from lockstep.progress import Silent
-from lockstep.training.dataset import label_days, read_rows
-from lockstep.training.definition import Period
+from lockstep.training.dataset import reached, read_rows
+from lockstep.training.definition import Label, Period
 from models.flight_delay.model import MODEL
 from tests.small_model import arrivals, departures
+from tests.training.test_joining import EVENTS, NOON, OUTCOMES, table
 
 HOUR = timedelta(hours=1)
 PERIOD = Period(date(2013, 1, 3), date(2013, 1, 6))
@@ -43,8 +44,7 @@ def test_labels_against_a_dictionary(tiny):
 
 def test_the_truth_may_be_known_after_the_period(tiny):
     for within, last in ((timedelta(days=2), 7), (timedelta(days=1), 6), (HOUR, 6)):
-        label = dataclasses.replace(MODEL.label, within=within)
-        found = label_days(tiny.lake, label, arrivals().source, PERIOD)
+        found = reached(tiny.lake, arrivals().source, PERIOD, within)
         assert (found[0], found[-1]) == (PERIOD.start, date(2013, 1, last))
 
 
@@ -63,27 +63,63 @@ def test_what_is_known_too_late_or_before_is_no_label_and_counted_apart(tiny):
     )
 
 
-def test_an_outcome_weeks_later_is_late_and_not_missing(tiny, tmp_path):
-    day, lake = date(2013, 1, 3), str(tmp_path)
-    events = read_partition(tiny.lake, departures(), day).slice(50)
-    outcomes = read_partition(tiny.lake, arrivals(), day)
-    known = np.isin(outcomes["event_id"].to_numpy(), events["event_id"].to_numpy())
-    outcomes = outcomes.filter(known)
-    write_partition(lake, departures().source, day, "a", events)
-    for position, at in enumerate((day, date(2013, 2, 9), date(2012, 12, 31))):
-        part = outcomes.slice(position * 100, 100)
-        write_partition(lake, arrivals().source, at, "a", moved(part, at, 86_399_999_999))
-    # A day that no training needs may be as it likes.
-    broken = tmp_path / arrivals().source / "date=2013-03-01/batch=a"
+def test_an_outcome_after_the_period_may_be_of_a_later_event(tmp_path):
+    """An id that comes again on the next day takes its own outcome; the first one has none."""
+    lake, first = small_lake(
+        tmp_path,
+        events=[("x", 10), ("y", 9), ("z", 11), ("x", 13), ("y", 13 + 24)],
+        outcomes=[("x", 14), ("y", 12)],
+    )
+    found = read_rows(lake, EVENTS, OUTCOMES, HOURS, first, Silent())
+    assert found.columns["key"].tolist() == ["y"]
+    assert found.label.tolist() == [12.0]
+    assert (found.unknown, found.early, found.late) == (2, 0, 0)
+
+
+def test_a_late_outcome_is_counted_as_far_as_within_reaches_twice(tmp_path):
+    """By the same rule as a timely one; what comes later still leaves its event unknown, and
+    what a day further on holds is read by nobody."""
+    day = 24
+    lake, first = small_lake(
+        tmp_path,
+        events=[("a", 0), ("b", 0), ("c", 0), ("d", 0), ("d", 25)],
+        outcomes=[("a", 1), ("b", 8), ("c", 3 * day), ("d", 26)],
+    )
+    broken = tmp_path / "outcomes/date=2013-07-05/batch=a"
     broken.mkdir(parents=True)
     (broken / "x.parquet").write_bytes(b"no Parquet")
-    rows = read(lake, Period(day, date(2013, 1, 4)))
-    # What is older than the period is not read: it is no outcome of these events.
-    assert (len(rows), rows.late) == (100, 100)
-    assert rows.unknown == len(events) - 200
-    write_partition(lake, arrivals().source, day, "a", moved(outcomes.slice(0, 100), day))
-    with pytest.raises(LakeError, match=r"100 were known before it; 100 came later"):
-        read(lake, Period(day, date(2013, 1, 4)))
+    found = read_rows(lake, EVENTS, OUTCOMES, HOURS, first, Silent())
+    assert found.counts() == {"rows": 1, "unknown": 2, "early": 0, "late": 1}
+
+
+def test_that_all_outcomes_came_late_is_said(tmp_path):
+    lake, first = small_lake(
+        tmp_path, events=[("a", 5), ("b", 5)], outcomes=[("a", 11 + 2), ("b", 4)]
+    )
+    with pytest.raises(LakeError, match=r"1 were known before it; 1 came later") as told:
+        read_rows(lake, EVENTS, OUTCOMES, HOURS, first, Silent())
+    assert told.value.next == "a longer `within` of the label"
+
+
+HOURS = Label(
+    contract="outcomes.v1.json",
+    fields=("at",),
+    of=lambda outcomes: (outcomes["at"] - NOON) / 3_600_000_000,
+    meaning="hours after noon",
+    within=6 * HOUR,
+)
+
+
+def small_lake(path, events, outcomes) -> tuple[str, Period]:
+    """Rows of id and hours after noon, each in its day; and the first day as a period."""
+    first = date(2013, 7, 1)
+    for contract, given in ((EVENTS, events), (OUTCOMES, outcomes)):
+        rows = [(key, hours * 3_600_000_000) for key, hours in given]
+        for number in {(12 + hours) // 24 for _, hours in given} | {0}:
+            of_day = [row for row in rows if (row[1] // 3_600_000_000 + 12) // 24 == number]
+            day = first + timedelta(days=number)
+            write_partition(str(path), contract.source, day, "a", table(contract, of_day))
+    return str(path), Period(first, first + timedelta(days=1))
 
 
 def test_a_missing_day_is_named(tiny):
