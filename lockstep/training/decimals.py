@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lockstep.contracts import Columns, Contract
+from lockstep.contracts import Columns, Contract, Judge
 from lockstep.features.windows import MOST_SCALE, WindowSet
-from lockstep.lake import days, read_partition
+from lockstep.lake import counted, days, read_rows
 from lockstep.training.definition import Period
 
 __all__ = ["Decimals", "Rounded", "decimals", "recorded_decimals"]
@@ -38,7 +38,7 @@ def recorded_decimals(lake: str, period: Period, contract: Contract, field: str)
     most: int | None = None
     for day in days(lake, contract.source):
         if period.start <= day < period.until:
-            column = read_partition(lake, contract, day, [field])[field]
+            column = counted(read_rows(lake, contract, day), Judge(contract)).table[field]
             found = decimals(column.cast(pa.float64()).to_numpy())
             if found is None:
                 return None

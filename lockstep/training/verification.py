@@ -5,6 +5,7 @@ It imports nothing of models/: contract, windows and test period are in the file
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -16,16 +17,18 @@ from lockstep.compiled_model import CompiledModel, open_model
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.compiled_model.parts import features_part
-from lockstep.contracts import Columns
-from lockstep.errors import LakeError, ModelRefused, UsageError
-from lockstep.lake import partition_files, read_partition, state_files
+from lockstep.contracts import Columns, Contract, Judge
+from lockstep.errors import ModelRefused, UsageError
+from lockstep.features.windows import WindowSet
+from lockstep.lake import counted, read_rows, state_days
+from lockstep.lake import days as lake_days
 from lockstep.progress import Progress, Silent
 from lockstep.registry.locate import Located
 from lockstep.settings import Settings
 from lockstep.training.boosting import reason
 from lockstep.training.history import read_windowed, windowed_columns
 
-__all__ = ["Verified", "verify"]
+__all__ = ["Verified", "recorded_columns", "verify"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def verify(
     """Open the model (which scores its golden vectors), then measure its certificate again.
 
     The window values of a model that has windows are computed again too. Raises ModelRefused
-    naming what does not hold any more.
+    naming what does not hold any more, and LakeError for a recorded day that cannot be read.
     """
     model = open_model(found.data, digest=found.digest)
     stored = Certificate.from_json(found.certificate) if found.certificate else None
@@ -61,7 +64,10 @@ def verify(
         return Verified(model, stored, None, 0)
     progress = progress or Silent()
     booster = _booster(found.native)
-    recorded = _recorded(settings, model, progress)
+    about = model.manifest.training
+    first, until = date.fromisoformat(about.tested_from), date.fromisoformat(about.tested_until)
+    tested = [first + timedelta(days=n) for n in range((until - first).days)]
+    recorded = recorded_columns(settings, model.contract, model.windows, tested, progress)
     # Without a lake the golden events take the recorded ones' place.
     columns = recorded if recorded is not None else _golden(model)
     rows = len(next(iter(columns.values())))
@@ -122,22 +128,27 @@ def _booster(native: bytes) -> Any:
     return booster
 
 
-def _recorded(settings: Settings, model: CompiledModel, progress: Progress) -> Columns | None:
-    """The events of the test period; None when the lake lacks a day of it, or has no event."""
-    about, contract, windows = model.manifest.training, model.contract, model.windows
-    first, until = date.fromisoformat(about.tested_from), date.fromisoformat(about.tested_until)
-    days = [first + timedelta(days=n) for n in range((until - first).days)]
-    try:
-        for day in days:
-            partition_files(settings.lake, contract.source, day)
-        state_files(settings.lake, windows, days)
-        if not windows:
-            tables = [read_partition(settings.lake, contract, day) for day in days]
-            table = pa.concat_tables(tables)
-    except LakeError:
-        return None
+def recorded_columns(
+    settings: Settings,
+    contract: Contract,
+    windows: WindowSet,
+    days: Sequence[date],
+    progress: Progress,
+) -> Columns | None:
+    """The events of `days`; None when the lake lacks one of them, or has no event.
+
+    Raises LakeError for a day that the lake has and that cannot be read.
+    """
+    lake = settings.lake
+    for source, wanted in [(contract.source, days), *state_days(windows, days).items()]:
+        if not set(wanted) <= set(lake_days(lake, source)):
+            return None
     if windows:
         table = read_windowed(settings, contract, windows, days, progress)
+    else:
+        judge = Judge(contract, windows.limits)
+        tables = [counted(read_rows(lake, contract, day), judge).table for day in days]
+        table = pa.concat_tables(tables)
     return windowed_columns(contract, windows, table) if table.num_rows else None
 
 

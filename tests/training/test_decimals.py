@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstep.features.declaration import Source, Window, bind
-from lockstep.training.decimals import Decimals, decimals
+from lockstep.lake import write_partition
+from lockstep.training.decimals import Decimals, decimals, recorded_decimals
+from lockstep.training.definition import Period
 from tests.features.window_cases import SCORED, STATE, event_columns
 
 CAME = Source(STATE.source, delay="1min", clock_skew="5s")
@@ -80,3 +85,19 @@ def test_each_scale_of_a_field_is_told_apart() -> None:
         (1, ("fine",), 2),
     }
     assert all("no scale up to 9 keeps them all" in str(r) for r in found.rounded())
+
+
+def test_a_day_on_which_nothing_happened_needs_no_decimals(tmp_path) -> None:
+    first = date(2013, 7, 1)
+    for number, values in enumerate(([14.49], [], [2.5])):
+        at = datetime(2013, 7, 1 + number, 12, tzinfo=UTC)
+        rows = [
+            {"event_id": "x", "at": at, "place": "JFK", "line": "AA", "number": 1}
+            | {"gain": value, "other": 0.0, "whole": 3}
+            for value in values
+        ]
+        day = first + timedelta(days=number)
+        made = pa.Table.from_pylist(rows, schema=STATE.arrow_schema)
+        write_partition(str(tmp_path), STATE.source, day, "a", made)
+    period = Period(first, first + timedelta(days=3))
+    assert recorded_decimals(str(tmp_path), period, STATE, "gain") == 2
