@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,14 @@ class Counted:
     """Kind of reason -> rows that are no events."""
     reasons: Mapping[int, str]
     """Row of the table that was given -> why it is no event."""
-    conflicts: tuple[Conflict, ...]
+    events: pa.Table
+    """The rows that are events, copies included."""
+    contract: Contract
+
+    @cached_property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """In order of time and id. Looked for when asked: only a publish marks them."""
+        return tuple(_conflicts(self.events, self.contract)) if self.copies else ()
 
 
 def counted(table: pa.Table, judge: Judge) -> Counted:
@@ -72,7 +80,8 @@ def counted(table: pa.Table, judge: Judge) -> Counted:
         copies=copies,
         refused=Counter(kind_of(reason) for reason in reasons.values()),
         reasons=reasons,
-        conflicts=tuple(_conflicts(events, judge.contract)) if copies else (),
+        events=events,
+        contract=judge.contract,
     )
 
 

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstep.contracts import Judge, Limits
-from lockstep.lake import LANDED, Conflict, counted, read_rows, told_refused, write_partition
+from lockstep.lake import (
+    LANDED,
+    Conflict,
+    counted,
+    counting,
+    read_rows,
+    told_refused,
+    write_partition,
+)
 from tests.lake.test_lake import CONTRACT, DAY, NOON, orders
 
 SECOND = 1_000_000
@@ -90,6 +98,17 @@ def test_copies_that_contradict_are_told_with_their_places() -> None:
     assert found.copies == 5
     # What reads as null is null, and when a copy became readable is not what it says.
     assert found.conflicts == (Conflict("x", NOON, ((0, 9), (1, 5), None), ("count", "price")),)
+
+
+def test_conflicts_are_looked_for_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever counts a day without marking them does not pay for them."""
+    looked = []
+    find = counting._conflicts
+    monkeypatch.setattr(counting, "_conflicts", lambda *of: looked.append(of) or find(*of))
+    found = counted(rows(row(price=1.0), row(price=2.0)), Judge(CONTRACT))
+    assert (found.copies, looked) == (1, [])
+    assert found.conflicts == found.conflicts
+    assert len(looked) == 1
 
 
 def test_an_empty_file_is_a_day_on_which_nothing_happened(tmp_path) -> None:
