@@ -4,7 +4,8 @@ Scores and margins are compared by their bits: -0.0 is not 0.0, a NaN equals the
 no tolerance hides anything. Postgres counts; no row leaves it but a few examples.
 
 Where an event came in copies that do not say the same, batch and stream may have scored different
-ones. Such a difference is no drift: it is counted by itself, with both (docs/adr/0015).
+ones. Such a difference is no drift: it is counted by itself, with both (docs/adr/0015). Where the
+stream scored the very copy that batch scored, other copies explain nothing.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Difference:
     stream_digest: str
     stream_place: list[int]
     """[partition, offset] of the copy that the stream scored."""
+    conflicting: bool
+    """Whether batch scored another copy, which does not say the same."""
     copies: list[list[int] | None] | None
     """Where the event's copies lie, batch's own first, if they contradict."""
     fields: list[str] | None
@@ -57,7 +60,7 @@ class Comparison:
     differ: int
     """Rows in both whose score or margin differs in any bit, and nothing explains it."""
     conflicting: int
-    """Rows in both that differ, and whose event came in copies that do not say the same."""
+    """Rows in both that differ, and of whose contradicting copies batch scored another one."""
     other_model: int
     """Rows in both that were scored by different digests."""
     digest: str
@@ -100,10 +103,14 @@ _BITS_DIFFER = """
     (float4send(b.score) IS DISTINCT FROM float4send(s.score)
      OR float4send(b.margin) IS DISTINCT FROM float4send(s.margin))
 """
+_OTHER_COPY = """
+    (c.event_id IS NOT NULL
+     AND c.copies -> 0 IS DISTINCT FROM jsonb_build_array(s.kafka_partition, s.kafka_offset))
+"""
 _COUNTS = f"""{_SIDES}
     SELECT count(b.event_id), count(s.event_id), count(*) FILTER (WHERE joined.both),
-           count(*) FILTER (WHERE joined.both AND {_BITS_DIFFER} AND c.event_id IS NULL),
-           count(*) FILTER (WHERE joined.both AND {_BITS_DIFFER} AND c.event_id IS NOT NULL),
+           count(*) FILTER (WHERE joined.both AND {_BITS_DIFFER} AND NOT {_OTHER_COPY}),
+           count(*) FILTER (WHERE joined.both AND {_BITS_DIFFER} AND {_OTHER_COPY}),
            count(*) FILTER (WHERE joined.both AND b.model_digest <> s.model_digest),
            min(b.model_digest), min(b.publish_id)
     FROM b FULL JOIN s ON b.event_id = s.event_id AND b.event_time = s.event_time
@@ -114,10 +121,11 @@ _DIFFERENCES = f"""{_SIDES}
     SELECT b.event_id, b.event_time, b.score AS batch_score, s.score AS stream_score,
            b.margin AS batch_margin, s.margin AS stream_margin,
            b.model_digest AS batch_digest, s.model_digest AS stream_digest,
-           ARRAY[s.kafka_partition, s.kafka_offset] AS stream_place, c.copies, c.fields
+           ARRAY[s.kafka_partition, s.kafka_offset] AS stream_place,
+           {_OTHER_COPY} AS conflicting, c.copies, c.fields
     FROM b JOIN s ON b.event_id = s.event_id AND b.event_time = s.event_time
     LEFT JOIN c ON c.event_id = b.event_id AND c.event_time = b.event_time
-    WHERE {_BITS_DIFFER} AND (c.event_id IS NOT NULL) = %(conflicting)s
+    WHERE {_BITS_DIFFER} AND {_OTHER_COPY} = %(conflicting)s
     ORDER BY b.event_time, b.event_id LIMIT {EXAMPLES}
 """
 _NEWEST_TOPIC = """

@@ -33,8 +33,8 @@ def render(comparison: Comparison) -> str:
     lines.append(f"{c.differ:,} differ (score and margin, bit for bit, of {c.rows_both:,} rows)")
     if c.other_model:
         lines.append(f"{c.other_model:,} rows were scored by different models, by digest")
-    unexplained = [example for example in c.examples if example.copies is None]
-    contradicted = [example for example in c.examples if example.copies is not None]
+    unexplained = [example for example in c.examples if not example.conflicting]
+    contradicted = [example for example in c.examples if example.conflicting]
     lines += _listed(c.differ, unexplained)
     if c.conflicting:
         lines.append(
@@ -61,6 +61,7 @@ def as_document(comparison: Comparison) -> dict[str, Any]:
             "batch_digest": e.batch_digest,
             "stream_digest": e.stream_digest,
             "stream_place": e.stream_place,
+            "conflicting": e.conflicting,
             "copies": e.copies,
             "fields": e.fields,
         }
@@ -78,7 +79,7 @@ def _listed(count: int, examples: Sequence[Difference]) -> list[str]:
 
 def _line(e: Difference) -> str:
     copies = ""
-    if e.copies is not None:
+    if e.conflicting and e.copies:
         batch, stream = _place(e.copies[0]), _place(e.stream_place)
         copies = f"; {', '.join(e.fields or ())} differ: batch's copy is {batch}, the stream's"
         copies += f" {stream}"

@@ -243,3 +243,31 @@ def test_events_that_came_in_conflicting_copies_are_counted_by_themselves(fresh_
         "select event_id, copies, fields from conflicting_copies order by event_id"
     )
     assert seen.fetchall() == [(f"event-{n}", copies[n], ["level"]) for n in copies]
+
+
+def test_a_difference_on_the_very_copy_that_batch_scored_is_no_conflict(fresh_house):
+    """Both scored the same copy, and not alike: whatever other copies there are, that is drift."""
+    conn = fresh_house.connect()
+    batch(fresh_house, floats(0.5, 0.5))
+    stream(fresh_house, floats(0.25, 0.25))
+    publish_id = conn.execute("select publish_id from current_publish").fetchone()[0]
+    copies = {0: [[0, 0], [1, 0]], 1: [[1, 0], [0, 1]]}
+    record(
+        conn,
+        DAY,
+        publish_id,
+        [
+            ConflictingCopies(f"event-{n}", MIDNIGHT + timedelta(seconds=n), places, ["level"])
+            for n, places in copies.items()
+        ],
+    )
+    conn.commit()
+    found = compare_day(fresh_house.connect("analyst"), DAY)
+    assert (found.rows_both, found.differ, found.conflicting) == (2, 1, 1)
+    assert [(e.event_id, e.conflicting) for e in found.examples] == [
+        ("event-0", False),
+        ("event-1", True),
+    ]
+    drift, conflict = render(found).split("1 more differ because")
+    assert "event-0" in drift
+    assert "batch's copy is [1] 0, the stream's [0] 1" in conflict
