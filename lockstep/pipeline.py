@@ -98,7 +98,7 @@ class Batch:
 class Stream:
     """The worker. Bigger batches score faster; a shorter wait answers sooner."""
 
-    max_batch: Annotated[int, whole(1, 1_000_000, write="2048")] = 2048
+    max_batch: Annotated[int, whole(1, 20_000, write="2048")] = 2048
     max_wait_ms: Annotated[int, whole(0, 60_000, write="5")] = 5
     max_value_bytes: Annotated[int, whole(1, 2**30, write="65_536")] = 65_536
     approval_poll_s: Annotated[float, number(0.01, 3600, write="1.0")] = 1.0

@@ -27,6 +27,7 @@ class Horizon:
     def __init__(self, reader: Reader, pipeline: Pipeline) -> None:
         self._reader, self._topic = reader, pipeline.topics.events
         self._lateness = pipeline.stream.max_lateness_us
+        self._skew = pipeline.stream.clock_skew_us
         self._clock = pipeline.stream.timestamps == "LogAppendTime"
         self._newest: dict[int, int] = {}
         self._idle: dict[int, int] = {}
@@ -47,8 +48,10 @@ class Horizon:
 
     def passed(self, timestamps: dict[int, int]) -> None:
         """Partition -> timestamp (microseconds) of a record that was taken from it."""
-        for partition, stamp in timestamps.items():
-            # Where producers stamp records, one of 1970 asks for no state of 1970.
+        for partition, said in timestamps.items():
+            # Where producers stamp records, one of 2100 lets no state of now be forgotten, and
+            # one of 1970 asks for no state of 1970.
+            stamp = self._not_ahead(said)
             self._newest[partition] = max(stamp, self._newest.get(partition, stamp))
             self._idle.pop(partition, None)
 
@@ -76,7 +79,10 @@ class Horizon:
                 ask[place] = end - 1
         for place, ms in self._reader.timestamps(ask).items():
             waits = offsets[place[1]] < bounds[place].end
-            (self._newest if waits else self._idle)[place[1]] = ms * 1000
+            (self._newest if waits else self._idle)[place[1]] = self._not_ahead(ms * 1000)
+
+    def _not_ahead(self, stamp: int) -> int:
+        return min(stamp, time.time_ns() // 1000 + self._skew)
 
     def evict(self, state: LiveState, idle: Callable[[int], bool]) -> None:
         """Let `state` forget what no event that may still come can see, now and then.

@@ -38,15 +38,28 @@ def waits_for(error: BaseException) -> bool:
 
 @contextmanager
 def answered(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """Hang up when the warehouse does not answer in time: the call then raises OperationalError.
+    """Hang up when the warehouse does not answer in time: the call raises OperationalError.
 
     A server that is frozen keeps its connections: neither a refusal nor TCP's own timeouts come.
     """
-    watchdog = threading.Timer(_ANSWER_S, _hang_up, [connection])
+    hung_up = threading.Event()
+
+    def hang_up() -> None:
+        hung_up.set()
+        _hang_up(connection)
+
+    watchdog = threading.Timer(_ANSWER_S, hang_up)
     watchdog.daemon = True
     watchdog.start()
     try:
         yield
+    except psycopg.Error as error:
+        if not hung_up.is_set():
+            raise
+        # Or it would read as if the warehouse had ended it.
+        raise psycopg.OperationalError(
+            f"the warehouse was busy with one request for more than {_ANSWER_S:.0f} s: hung up on"
+        ) from error
     finally:
         watchdog.cancel()
 

@@ -70,7 +70,7 @@ WRONG = [
     ("temp = 1.0", '"k\\u0000" = 5', "batch.gates.max_null_fractions", r"has 5 for 'k\x00'"),
     ("min_mean_score = 0.02", "min_mean_score = 2", "batch.gates.min_mean_score", "no day could"),
     ("max_mean_score = 0.9", "max_mean_score = inf", "batch.gates.max_mean_score", "a number of"),
-    ("max_batch = 2048", "max_batch = 0", "stream.max_batch", "1 to 1,000,000"),
+    ("max_batch = 2048", "max_batch = 0", "stream.max_batch", "1 to 20,000"),
     ("max_batch = 2048", "max_bacth = 2048", "stream.max_bacth", "did you mean max_batch?"),
     ("approval_poll_s = 1.0", "approval_poll_s = 0", "stream.approval_poll_s", "0.01 to"),
     ('"CreateTime"', '"createtime"', "stream.timestamps", "LogAppendTime, CreateTime"),
