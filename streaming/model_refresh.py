@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from lockstep.contracts import Contract, Judge
-from lockstep.errors import LockstepError, ModelRefused
+from lockstep.errors import LockstepError, ModelRefused, reason_of
 from lockstep.features.windows import WindowSet
 from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
@@ -62,6 +62,7 @@ class ModelRefresher:
         self._settings, self._pipeline, self._status = settings, pipeline, status
         self._stop, self._wake = stop, threading.Event()
         self._thread = threading.Thread(target=self._follow, name="model-refresh", daemon=True)
+        self._said: str | None = None
         self.serving: Serving | None = None
         self.horizon = Horizon(reader, pipeline)
 
@@ -95,21 +96,39 @@ class ModelRefresher:
             if self._stop.is_set():
                 return
             try:
-                self._refresh()
-                self._status.hold("model")
+                newest = self._newest()
+            except Exception:  # noqa: S112 - a condition says why
+                continue
+            try:
+                self._serve(newest)
             except Stopped:
                 return
             except ModelRefused as error:
                 self.serving, self._status.serving = None, {}
                 self._status.fail("model", str(error))
             except Exception as error:
-                if not waits_for(error):
-                    log.exception("looking for the approved model failed")
-                # Not a condition: what serves was approved and still serves.
-                log.warning("cannot look for a newer approval: %s", error)
+                self._say(error)
+            else:
+                self._said = None
+                self._status.hold("model")
+
+    def _say(self, error: Exception) -> None:
+        """Why nothing newer serves; in the log only where it is news."""
+        why = _why(error)
+        news, self._said = why != self._said, why
+        if waits_for(error):
+            # Not a condition: what serves was approved and still serves.
+            if news:
+                log.warning("cannot open a newer approval: %s", why)
+            return
+        if news and not isinstance(error, LockstepError):
+            log.error("opening a newer approval failed", exc_info=error)
+        self._status.fail("model", why)
 
     def _refresh(self) -> None:
-        newest = self._newest()
+        self._serve(self._newest())
+
+    def _serve(self, newest: Approval | None) -> None:
         if self.serving and newest and newest.sequence == self.serving.approval:
             return
         use_case = self._pipeline.use_case
@@ -155,8 +174,7 @@ class ModelRefresher:
             ):
                 newest = current(connection)
         except Exception as error:
-            if waits_for(error):
-                self._status.fail("warehouse", waiting(error))
+            self._status.fail("warehouse", _why(error))
             raise
         self._status.hold("warehouse")
         return newest
@@ -192,3 +210,10 @@ class ModelRefresher:
             raise ModelRefused(f"windows: {why}", left=left, next=following) from error
         state.report_to(self._status)
         return state
+
+
+def _why(error: Exception) -> str:
+    """What a condition says of an error, whatever it is."""
+    if waits_for(error):
+        return waiting(error)
+    return str(error) if isinstance(error, LockstepError) else reason_of(error)
