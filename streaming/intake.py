@@ -24,7 +24,7 @@ from lockstep.contracts import Columns, Contract
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import Reader, recorded_at, told
 from lockstep.kafka.trouble import LOG_MOVED
-from lockstep.kafka.unreadable import is_unreadable, unreadable_until
+from lockstep.kafka.unreadable import is_unreadable, unreadable
 from lockstep.pipeline import Pipeline
 from lockstep.scoring.scorer import Scores
 from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span, require_within
@@ -79,32 +79,26 @@ class Intake:
         """time.monotonic() when the client last said that something is wrong."""
         self._position: dict[int, int] = {}
         """Partition -> the ledger's next offset once everything handed over is written."""
-        self._consumer = Consumer(
-            {
-                **common(kafka),
-                "group.id": f"lockstep.{pipeline.use_case}.{self._topic}",
-                "enable.auto.commit": False,
-                # Never used: every assignment seeks to the ledger's offset.
-                "auto.offset.reset": "error",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": 6000,
-                "heartbeat.interval.ms": 1000,
-                "fetch.wait.max.ms": 5,
-                "queued.min.messages": 20_000,
-                # The default of a second halves the throughput whenever the queue fills.
-                "fetch.queue.backoff.ms": 5,
-                "error_cb": self._broker_trouble,
-            }
-        )
+        self._configuration: dict[str, Any] = {
+            **common(kafka),
+            "group.id": f"lockstep.{pipeline.use_case}.{self._topic}",
+            "enable.auto.commit": False,
+            # Never used: every assignment seeks to the ledger's offset.
+            "auto.offset.reset": "error",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 1000,
+            "fetch.wait.max.ms": 5,
+            "queued.min.messages": 20_000,
+            # The default of a second halves the throughput whenever the queue fills.
+            "fetch.queue.backoff.ms": 5,
+            "error_cb": self._broker_trouble,
+        }
+        self._consumer = Consumer(self._configuration)
 
     def run(self) -> None:
         """Score until told to stop, then hand over what is in hand. Raises what failed."""
-        self._consumer.subscribe(
-            [self._topic],
-            on_assign=self._assigned,
-            on_revoke=self._revoked,
-            on_lost=self._lost,
-        )
+        self._subscribe()
         wait_s = self._limits.max_wait_ms / 1000
         try:
             while not self._stop.is_set():
@@ -115,7 +109,9 @@ class Intake:
                 self._take_over(serving.state)
                 messages = self._consumer.consume(self._limits.max_batch, wait_s)
                 self._require_nothing_failed()
-                if messages:
+                if self._outlet.was_overtaken():
+                    self._join_again()
+                elif messages:
                     self._score(messages, serving)
                 elif self._trouble_at < self._watch.well_at:
                     self._status.hold("kafka")
@@ -130,6 +126,23 @@ class Intake:
         finally:
             self._take_over(None)
             self._consumer.close()
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._topic],
+            on_assign=self._assigned,
+            on_revoke=self._revoked,
+            on_lost=self._lost,
+        )
+
+    def _join_again(self) -> None:
+        """Ask the group what is ours: either it has given us up and we have not heard, or a claim
+        of a worker that it had given up came late, and nobody reads that partition.
+        """
+        log.warning("another worker has claimed a partition of ours: joining the group again")
+        self._consumer.close()
+        self._consumer = Consumer(self._configuration)
+        self._subscribe()
 
     def _require_nothing_failed(self) -> None:
         if failure := self._outlet.failure or self._watch.failure:
@@ -224,9 +237,10 @@ class Intake:
         for number, error in stuck.items():
             if number in self._position:
                 at = following.get(number, self._position[number])
-                if unread := self._step_over(number, at, error):
-                    dead += unread
-                    following[number] = at + len(unread)
+                if unread := self._step_over(number, at):
+                    why = f"cannot be read: {error.str()}"
+                    dead += [_unread(self._topic, number, offset, why) for offset in unread]
+                    following[number] = unread.stop
         spans = [
             Span(number, self._position[number], until, self._outlet.epochs[number])
             for number, until in following.items()
@@ -237,20 +251,16 @@ class Intake:
             self._status.hold("kafka")
         return spans, good, dead
 
-    def _step_over(self, number: int, at: int, error: KafkaError) -> list[DeadLetter]:
-        """Go on after what the client cannot read at `at`, and say so of each offset."""
-        end = patiently(
-            lambda: unreadable_until(self._kafka, self._topic, number, at),
+    def _step_over(self, number: int, at: int) -> range:
+        """Go on after what the client cannot read from `at` on; which offsets those are."""
+        unread = patiently(
+            lambda: unreadable(self._kafka, self._topic, number, at),
             "kafka",
             self._status,
             self._stop,
         )
-        self._read_from(number, end)
-        why = f"cannot be read: {error.str()}"
-        return [
-            DeadLetter(self._topic, number, offset, why, unread=("value", "key", "headers"))
-            for offset in range(at, end)
-        ]
+        self._read_from(number, unread.stop)
+        return unread
 
     def _wait_for_model(self) -> None:
         """Stay in the group, and take no event, until a model may serve."""
@@ -312,8 +322,8 @@ class Intake:
                 answers = [answer for claim in claims for answer in ledger.unanswered(claim)]
             if answers:
                 log.info("answering %s events that a former owner may not have", len(answers))
-                self._outlet.answer(answers)
-                self._outlet.flush()
+                self._outlet.sender.answer(answers)
+                self._outlet.sender.flush()
             with answered(connection):
                 ledger.acknowledge(
                     {claim.partition: claim.next_offset for claim in claims},
@@ -406,3 +416,7 @@ def _entity(contract: Contract, columns: Columns, rows: Any) -> list[str]:
     if contract.entity is None:
         return [""] * len(rows)
     return list(columns[contract.entity][rows].tolist())
+
+
+def _unread(topic: str, number: int, offset: int, why: str) -> DeadLetter:
+    return DeadLetter(topic, number, offset, why, unread=("value", "key", "headers"))

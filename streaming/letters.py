@@ -15,7 +15,7 @@ from lockstep.errors import printable
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import Reader, told
 from lockstep.kafka.trouble import kafka_trouble
-from lockstep.kafka.unreadable import is_unreadable, unreadable_until
+from lockstep.kafka.unreadable import is_unreadable, unreadable
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.trouble import Trouble
@@ -76,10 +76,10 @@ def _read(
                 return found
             elif is_unreadable(error):
                 at = found[-1][1]["letter"]["offset"] + 1 if found else first
-                until = unreadable_until(kafka, topic, partition, at)
+                unread = unreadable(kafka, topic, partition, at)
                 stamp = found[-1][0] if found else 0
-                found += [(stamp, _facts(partition, offset)) for offset in range(at, until)]
-                consumer.assign([TopicPartition(topic, partition, until)])
+                found += [(stamp, _facts(partition, offset)) for offset in unread]
+                consumer.assign([TopicPartition(topic, partition, unread.stop)])
             elif message is None or kafka_trouble(error) is not Trouble.PASSING:
                 raise told(kafka, KafkaException(error))
     finally:

@@ -24,6 +24,7 @@ from streaming.model_refresh import ModelRefresher
 from streaming.outlet import Outlet
 from streaming.patience import Stopped, patiently
 from streaming.room import room_of
+from streaming.sending import Sender
 from streaming.status import Status
 from streaming.topics import TopicWatch, events_topic
 
@@ -110,13 +111,14 @@ class ScoringService:
 
         def open_ledger(connection: psycopg.Connection[Any]) -> Ledger:
             ledger = Ledger(connection, topics.events)
-            ledger.open(known, accept_loss=self._accept_loss)
+            # Never accepting a loss: it is accepted at the first claim, and this may come late.
+            ledger.open(known)
             return ledger
 
         room = patiently(lambda: room_of(self._reader, topics), "kafka", status, self._stop)
 
         def delivered(*report: Any) -> None:
-            outlet.delivered(*report)
+            sender.delivered(*report)
 
         producer = Producer(
             {
@@ -135,7 +137,8 @@ class ScoringService:
                 "on_delivery": delivered,
             }
         )
-        outlet = Outlet(connect_scorer, open_ledger, producer, topics, room, status, self._give_up)
+        sender = Sender(producer, topics, room, status, self._give_up)
+        outlet = Outlet(connect_scorer, open_ledger, sender, topics, room, status, self._give_up)
         outlet.start(self._stop)
 
         def warm() -> None:

@@ -28,7 +28,7 @@ from lockstep.features.windows import WindowSet
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import Place, Reader, Topic, told
 from lockstep.kafka.trouble import LOG_MOVED
-from lockstep.kafka.unreadable import is_unreadable, unreadable_until
+from lockstep.kafka.unreadable import is_unreadable, unreadable
 from lockstep.pipeline import Pipeline
 from streaming.judging import available_at, judge_of_state
 from streaming.patience import Stopped, waits_for
@@ -272,13 +272,13 @@ class LiveState:
         """Go on after what the client cannot read: refused, like every other bad record."""
         at = self._read[place]
         try:
-            end = unreadable_until(self._kafka, *place, at)
+            unread = unreadable(self._kafka, *place, at)
         except Unreachable:
             return  # it comes again
         self._consumer.incremental_unassign([TopicPartition(*place)])
-        self._consumer.incremental_assign([TopicPartition(*place, end)])
-        self._read[place] = end
-        self._status.state_refused.inc(end - at)
+        self._consumer.incremental_assign([TopicPartition(*place, unread.stop)])
+        self._read[place] = unread.stop
+        self._status.state_refused.inc(len(unread))
 
     def _fold_topic(self, topic: str, records: list[Message]) -> None:
         assert self._online is not None  # noqa: S101 - _refold assigns both

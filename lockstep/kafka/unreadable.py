@@ -14,7 +14,7 @@ from lockstep.kafka.reader import told
 from lockstep.kafka.trouble import kafka_trouble
 from lockstep.trouble import Trouble
 
-__all__ = ["is_unreadable", "unreadable_until"]
+__all__ = ["is_unreadable", "unreadable"]
 
 _TIMEOUT_S = 10.0
 
@@ -24,8 +24,11 @@ def is_unreadable(error: KafkaError) -> bool:
     return kafka_trouble(error) is Trouble.OWN
 
 
-def unreadable_until(kafka: str, topic: str, partition: int, offset: int) -> int:
-    """The offset after the unreadable batch that `offset` lies in; `offset`, if it can be read.
+def unreadable(kafka: str, topic: str, partition: int, offset: int) -> range:
+    """The offsets from `offset` on that a batch holds which the client cannot hand over. Empty, and
+    where to go on, if it can be read.
+
+    It may begin later: the end of a transaction has an offset, too, and is no record.
 
     Raises Unreachable when Kafka does not answer, Terminal when it refuses.
     """
@@ -61,7 +64,7 @@ def unreadable_until(kafka: str, topic: str, partition: int, offset: int) -> int
         )
         batch = batch_of(offset)
         if batch is None:
-            return offset
+            return range(offset, offset)
         # Ever larger steps until one is outside, then halves: a batch may hold thousands.
         inside, step = offset, 1
         while inside + step < end and batch_of(inside + step) == batch:
@@ -74,7 +77,7 @@ def unreadable_until(kafka: str, topic: str, partition: int, offset: int) -> int
                 inside = middle
             else:
                 outside = middle
-        return int(outside)
+        return range(max(offset, batch), outside)
     except KafkaException as error:
         raise told(kafka, error) from None
     finally:

@@ -30,7 +30,7 @@ from lockstep.errors import LockstepError, OffsetsLost, Transient, marked
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import recorded_at, told
 from lockstep.kafka.trouble import LOG_MOVED, kafka_trouble
-from lockstep.kafka.unreadable import is_unreadable, unreadable_until
+from lockstep.kafka.unreadable import is_unreadable, unreadable
 from lockstep.landing.log import Log, log_of, stretch_of_log
 from lockstep.trouble import Trouble
 
@@ -194,9 +194,11 @@ def _records(kafka: str, topic: str, stretch: _Stretch, max_bytes: int) -> Itera
             records, done, stuck = _within(messages, stretch, max_bytes)
             at = records[-1].offset + 1 if records else at
             if stuck is not None:
-                end = unreadable_until(kafka, topic, stretch.partition, at)
-                unread = range(at, min(end, stretch.following))
-                records += [_Record(offset, unread=stuck) for offset in unread]
+                unread = unreadable(kafka, topic, stretch.partition, at)
+                records += [
+                    _Record(offset, unread=stuck) for offset in unread if offset < stretch.following
+                ]
+                end = unread.stop
                 consumer.assign([TopicPartition(topic, stretch.partition, end)])
                 at, done = end, end >= stretch.following
             yield from _arrow(records, stretch)

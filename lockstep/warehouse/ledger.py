@@ -302,7 +302,7 @@ class Ledger:
             return [Answer(*row) for row in self._cursor.fetchall()]
 
     def settled(self, spans: Sequence[Span]) -> bool:
-        """Whether a write whose outcome is unknown, as its connection broke, was committed."""
+        """Whether a write of these was committed: by this owner, whoever asked for its outcome."""
         with self._connection.transaction():
             self._cursor.execute(
                 "select count(*) from stream_offsets o"
@@ -317,6 +317,17 @@ class Ledger:
                 ),
             )
             return bool(self._one()[0] == len(spans))
+
+    def overtaken(self, spans: Sequence[Span]) -> dict[int, int]:
+        """Partitions of these that were claimed again since: partition -> the span's epoch."""
+        with self._connection.transaction():
+            self._cursor.execute(
+                "select v.part, v.epoch from stream_offsets o"
+                " join unnest(%s::int[], %s::bigint[]) v(part, epoch)"
+                " on o.kafka_partition = v.part and o.epoch > v.epoch where o.stream_id = %s",
+                ([s.partition for s in spans], [s.epoch for s in spans], self._stream_id),
+            )
+            return dict(self._cursor.fetchall())
 
     def acknowledge(self, produced: Mapping[int, int], epochs: Mapping[int, int]) -> None:
         """Note that scored events below these offsets are in Kafka, where still the owner."""

@@ -17,7 +17,7 @@ from typing import Any
 from lockstep.scoring import opening
 from lockstep.warehouse.ledger import Ledger
 from streaming import app, horizon, patience
-from streaming.outlet import Outlet
+from streaming.sending import Sender
 from streaming.state import LiveState
 
 FAULT, AFTER = os.environ["FAULT"], int(os.environ["FAULT_AFTER"])
@@ -62,20 +62,20 @@ def before_commit() -> None:
 
 
 def after_commit() -> None:
-    answer = Outlet._answer_new
+    answer = Sender.answer_new
 
-    def killed(self: Outlet, *work: Any) -> None:
+    def killed(self: Sender, *work: Any) -> None:
         if due():
             die()
         answer(self, *work)
 
-    Outlet._answer_new = killed  # type: ignore[method-assign]
+    Sender.answer_new = killed  # type: ignore[method-assign]
 
 
 def mid_answers() -> None:
-    produce = Outlet._produce
+    produce = Sender._produce
 
-    def killed(self: Outlet, *columns: Any) -> None:
+    def killed(self: Sender, *columns: Any) -> None:
         if due():
             partitions, keys, payloads = (list(column) for column in columns)
             half = len(keys) // 2
@@ -84,7 +84,7 @@ def mid_answers() -> None:
             die()
         produce(self, *columns)
 
-    Outlet._produce = killed  # type: ignore[method-assign]
+    Sender._produce = killed  # type: ignore[method-assign]
 
 
 def freeze() -> None:

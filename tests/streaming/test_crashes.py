@@ -15,7 +15,9 @@ import numpy as np
 import psutil
 import pytest
 
+from lockstep.kafka.reader import Reader
 from lockstep.warehouse.connect import connect
+from lockstep.warehouse.ledger import Ledger
 from tests.streaming.deployment import Deployment, until
 
 EVENTS = 3000
@@ -151,6 +153,29 @@ def test_a_worker_that_froze_cannot_write_when_it_wakes(
     assert Counter(row[0] for row in rows) == Counter(key for key, _ in sent)
     assert successor.drain() == 0
     assert not {key for key, _ in sent} - {a["event_id"] for a in deployment.answers()}
+
+
+def test_a_worker_goes_on_after_a_claim_that_came_too_late(
+    deployment: Deployment, events: Any
+) -> None:
+    """A worker that the group has given up already claims a partition: nobody else reads it."""
+    sent = events(200)
+    worker = deployment.worker().ready()
+    deployment.send(sent[:100])
+    until(lambda: deployment.settled() == 100, "the first events are settled")
+    topic_id = Reader(deployment.settings.kafka).topics([deployment.events])[deployment.events].id
+    with closing(connect(deployment.settings, "scorer", deployment.use_case)) as connection:
+        late = Ledger(connection, deployment.events)
+        late.open(topic_id)
+        late.claim(0, 0, 100)
+    deployment.send(sent[100:])
+    until(lambda: deployment.settled() == 200, "every event is settled")
+    assert worker.drain() == 0
+    assert verdict(
+        [key for key, _ in sent],
+        [row[0] for row in deployment.rows()],
+        [a["event_id"] for a in deployment.answers()],
+    ) == (NOTHING_WRONG)
 
 
 def test_two_workers_share_and_hand_over(deployment: Deployment, events: Any) -> None:

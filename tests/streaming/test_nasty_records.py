@@ -8,6 +8,9 @@ import re
 from collections import Counter
 from typing import Any
 
+from confluent_kafka import Producer
+
+from lockstep.kafka.unreadable import unreadable
 from streaming.answers import Sent, await_answers, ends
 from streaming.letters import newest
 from streaming.replay import progress_bar
@@ -115,6 +118,20 @@ def test_every_good_event_is_scored_and_every_other_one_is_named(
     assert listed["total"] == len(nasty)
     assert {(letter["partition"], letter["offset"]) for letter in listed["letters"]} == set(letters)
     assert all(letter["reason"].isprintable() for letter in listed["letters"])
+
+
+def test_the_end_of_a_transaction_is_no_record_that_cannot_be_read(deployment: Deployment) -> None:
+    kafka, topic = deployment.settings.kafka, deployment.events
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": topic, "log_level": 0})
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce(topic, b"{}", partition=0)
+    producer.commit_transaction()
+    [place] = produce(kafka, topic, [Nasty(b" " * 120_000_000, codec="zstd")])
+    assert place == (0, 2)
+    assert unreadable(kafka, topic, 0, 1) == range(2, 3)
+    assert unreadable(kafka, topic, 0, 2) == range(2, 3)
+    assert unreadable(kafka, topic, 0, 0) == range(0, 0)
 
 
 def test_a_topic_of_dead_letters_that_takes_less_than_before(

@@ -303,6 +303,15 @@ def test_an_unknown_outcome_can_be_found_out(worker) -> None:
     assert ledger.settled(batch.spans)
 
 
+def test_who_was_overtaken_can_be_found_out(worker) -> None:
+    mine, other = worker(), worker()
+    left, right = mine.claim(0, 0, 100), mine.claim(1, 0, 100)
+    spans = [Span(claim.partition, 0, 1, claim.epoch) for claim in (left, right)]
+    assert mine.overtaken(spans) == {}
+    other.fence(1)
+    assert mine.overtaken(spans) == {1: right.epoch}
+
+
 def test_only_dead_letters_still_advance_the_offset(worker, rows) -> None:
     ledger = worker()
     claim = ledger.claim(0, 0, 100)
