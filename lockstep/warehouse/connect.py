@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PGconn, Ping
 
 from lockstep.errors import (
     Fenced,
@@ -68,7 +69,19 @@ _SESSION = {
 _ISOLATION = {"analyst": "repeatable\\ read"}
 # What functions of the schema raise; detail and hint say what is left behind and what is next.
 _REFUSALS: dict[str, type[LockstepError]] = {"LS001": PublishRefused, "LS002": Fenced}
-_NOT_YET = ("starting up", "shutting down", "recovery", "too many", "remaining connection slots")
+# libpq keeps the SQLSTATE of a refused connect to itself. What it does tell, in whatever language
+# the server speaks: whether it takes connections (a ping), and for a first connect the words.
+_NOT_YET = (
+    "starting up",
+    "shutting down",
+    "recovery",
+    "too many",
+    "remaining connection slots",
+    "terminating connection",
+    "out of memory",
+)
+_known: set[str] = set()
+"""Connection strings that were good once in this process: what refuses them later passes."""
 
 
 def group(use_case: str, role: str) -> str:
@@ -112,8 +125,9 @@ def connect(settings: Settings, role: str, use_case: str) -> psycopg.Connection[
     So a stray read leaves no transaction open, and `with connection.transaction()` always is a
     whole transaction. `commit()` and `rollback()` outside of one do nothing.
 
-    Raises Unreachable (naming host and port) when nothing answers, UsageError when the server
-    answers and refuses: wrong password, no such database, use case not migrated.
+    Raises Unreachable (naming host and port) when nothing answers, and UsageError when the server
+    takes connections and refuses this one: wrong password, no such database, use case not
+    migrated. What this process connected with before was right: refused later, it is Unreachable.
     """
     return open_connection(conninfo(settings, role, use_case), use_case)
 
@@ -123,9 +137,11 @@ def open_connection(
 ) -> psycopg.Connection[Any]:
     """Connect with a connection string, with the errors of `connect`."""
     try:
-        return psycopg.connect(info, autocommit=autocommit)
+        connection = psycopg.connect(info, autocommit=autocommit)
     except psycopg.OperationalError as error:
         raise _refused(error, info, use_case) from None
+    _known.add(info)
+    return connection
 
 
 def engine(settings: Settings, role: str, use_case: str) -> sqlalchemy.Engine:
@@ -211,7 +227,12 @@ def _refused(error: psycopg.OperationalError, info: str, use_case: str) -> Excep
     known = conninfo_to_dict(info)
     text = _first_line(error)
     # A server that answers says FATAL; anything else never reached one.
-    if "FATAL:" not in text or any(reason in text for reason in _NOT_YET):
+    if (
+        "FATAL:" not in text
+        or info in _known
+        or any(reason in text for reason in _NOT_YET)
+        or PGconn.ping(info.encode()) != Ping.OK
+    ):
         return Unreachable(
             f"the warehouse at {where(info)} does not answer: {text}",
             next="lockstep status (lockstep up starts the local one)",

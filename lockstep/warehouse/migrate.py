@@ -20,6 +20,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from lockstep.errors import UsageError
 from lockstep.warehouse.connect import ROLES, answering, group, open_connection
+from lockstep.warehouse.strangers import lock_theirs, outlast_writers, refuse_strangers
 from lockstep.warehouse.waiting import MIGRATION_LOCK
 
 if TYPE_CHECKING:
@@ -28,45 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["MIGRATIONS", "Migrated", "upgrade"]
 
 MIGRATIONS = Path("schemas/warehouse")
-_PATIENCE = "60s"
-"""How long a migration waits for a lock. Whoever comes after it waits as well."""
-
-_STRANGERS = """
-    WITH here AS (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = %(schema)s),
-    trusted AS (
-        SELECT r.oid FROM pg_catalog.pg_roles r
-        WHERE r.rolsuper OR pg_catalog.pg_has_role(r.oid, %(owner)s, 'MEMBER')
-    )
-    SELECT 'function', p.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc p
-    WHERE p.pronamespace IN (TABLE here) AND p.proowner NOT IN (TABLE trusted)
-    UNION ALL
-    SELECT 'operator', o.oid::pg_catalog.regoperator::text FROM pg_catalog.pg_operator o
-    WHERE o.oprnamespace IN (TABLE here) AND o.oprowner NOT IN (TABLE trusted)
-    UNION ALL
-    SELECT 'type', t.oid::pg_catalog.regtype::text FROM pg_catalog.pg_type t
-    WHERE t.typnamespace IN (TABLE here) AND t.typowner NOT IN (TABLE trusted)
-      AND t.typtype IN ('d', 'e', 'r')
-    UNION ALL
-    SELECT 'relation', c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c
-    WHERE c.relnamespace IN (TABLE here) AND c.relowner NOT IN (TABLE trusted)
-      AND c.relkind IN ('v', 'm', 'f', 'c')
-    UNION ALL
-    SELECT 'trigger', t.tgname || ' on ' || c.relname FROM pg_catalog.pg_trigger t
-    JOIN pg_catalog.pg_class c ON c.oid = t.tgrelid
-    WHERE c.relnamespace IN (TABLE here) AND c.relowner NOT IN (TABLE trusted)
-      AND NOT t.tgisinternal
-    UNION ALL
-    SELECT 'rule', r.rulename || ' on ' || c.relname FROM pg_catalog.pg_rewrite r
-    JOIN pg_catalog.pg_class c ON c.oid = r.ev_class
-    WHERE c.relnamespace IN (TABLE here) AND c.relowner NOT IN (TABLE trusted)
-      AND r.rulename <> '_RETURN'
-    UNION ALL
-    SELECT 'policy', p.polname || ' on ' || c.relname FROM pg_catalog.pg_policy p
-    JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
-    WHERE c.relnamespace IN (TABLE here) AND c.relowner NOT IN (TABLE trusted)
-    ORDER BY 1, 2
-"""
-"""What others than the owner and superusers have put into a schema, beside plain tables."""
+_PATIENCE = 60.0
+"""Seconds: how long a migration waits for a lock. Whoever comes after it waits as well."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +64,15 @@ def upgrade(settings: Settings, use_case: str, migrations: Path = MIGRATIONS) ->
         conn.execute("SET search_path = pg_catalog, pg_temp")
         # 1. One migration at a time; the lock ends with the session. Everybody can take such a
         # lock, so the wait is bounded.
-        conn.execute(f"SET lock_timeout = '{_PATIENCE}'")
+        conn.execute(f"SET lock_timeout = '{_PATIENCE * 1000:.0f}ms'")
         conn.execute("SELECT pg_catalog.pg_advisory_lock(%s, %s)", MIGRATION_LOCK)
         # 2. Group roles and the schema: what the migrations run as, and in.
         with conn.transaction():
             _make_groups(conn, use_case)
             _make_schema(conn, use_case)
             _let_stage(conn, use_case)
-        _refuse_strangers(conn, use_case)
+        # What was being created in it until now is seen by the search that comes next.
+        outlast_writers(conn, use_case, _PATIENCE)
         # 3. The tables, in one transaction.
         before, after = _run_scripts(info, use_case, migrations)
         # 4. Logins change without a migration, so this is looked at every time.
@@ -180,25 +145,6 @@ def _make_schema(conn: psycopg.Connection[Any], use_case: str) -> None:
     )
 
 
-def _refuse_strangers(conn: psycopg.Connection[Any], use_case: str) -> None:
-    """Raises UsageError when the schema holds what would act on whoever uses it, by another hand.
-
-    The scorer could once create things there. Tables are taken over; a function, an operator or a
-    type may be called in place of a built-in, a rule or a trigger by whoever writes.
-    """
-    given = {"schema": use_case, "owner": group(use_case, "owner")}
-    found = conn.execute(_STRANGERS, given).fetchall()
-    if found:
-        shown = ", ".join(f"{kind} {name}" for kind, name in found[:5])
-        raise UsageError(
-            f"the schema {use_case} holds what no migration made: {shown}"
-            + (f" and {len(found) - 5} more" if len(found) > 5 else ""),
-            left="the schema as it was; from now on nobody but its owner can create anything there",
-            next="look at each of them, and at what was approved and published since; drop them,"
-            f" then lockstep migrate {use_case}",
-        )
-
-
 def _let_stage(conn: psycopg.Connection[Any], use_case: str) -> None:
     """Staging goes through temporary tables, which some databases allow to nobody."""
     scorer = group(use_case, "scorer")
@@ -244,7 +190,11 @@ def _run_scripts(info: str, use_case: str, migrations: Path) -> tuple[str | None
             connection.exec_driver_sql(f'SET LOCAL ROLE "{group(use_case, "owner")}"')
             connection.exec_driver_sql(f'SET LOCAL search_path = "{use_case}", pg_temp')
             # A table is changed when nobody reads it; whoever comes after us waits with us.
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}'")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE * 1000:.0f}ms'")
+            warehouse = connection.connection.driver_connection
+            assert warehouse is not None  # noqa: S101 - it has just answered
+            lock_theirs(warehouse, use_case)
+            refuse_strangers(warehouse, use_case)
             opts = {"version_table": "schema_version"}
             before = MigrationContext.configure(connection, opts=opts).get_current_revision()
             if before != head:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import threading
+import uuid
 from urllib.parse import urlsplit
 
 import psycopg
@@ -11,7 +13,7 @@ from pydantic import SecretStr
 
 from lockstep.errors import Transient, Unreachable, UsageError
 from lockstep.settings import Settings
-from lockstep.warehouse.connect import answering, connect, conninfo, engine
+from lockstep.warehouse.connect import answering, connect, conninfo, engine, open_connection
 
 SECRET = "s3cr3t-pa55word"
 
@@ -48,6 +50,45 @@ def test_database_that_does_not_exist(house):
     url = where._replace(path="/nowhere").geturl()
     with pytest.raises(UsageError, match="nowhere"):
         connect(with_url(house.settings, url), "scorer", house.use_case)
+
+
+def test_an_address_that_was_good_once_is_waited_for_whatever_the_server_says(postgres):
+    """Words are no rule: they come in the server's language, and new ones with each release."""
+    name = f"test_{uuid.uuid4().hex[:10]}"
+    with psycopg.connect(postgres.url("lockstep_admin"), autocommit=True) as admin:
+        admin.execute(f"create database {name}")
+        known = postgres.url("lockstep_admin", name)
+        open_connection(known, "flights").close()
+        admin.execute(f"alter database {name} allow_connections false")
+        with pytest.raises(Unreachable, match="not currently accepting connections"):
+            open_connection(known, "flights")
+        # The control: the same words to an address that never was good.
+        with pytest.raises(UsageError, match="not currently accepting connections"):
+            open_connection(known + "&application_name=new", "flights")
+        admin.execute(f"drop database {name}")
+
+
+def test_a_server_that_starts_is_known_by_its_state_in_any_language():
+    """One answer of the wire, as a server with lc_messages = de gives it while it starts."""
+    said = b"SFATAL\0VFATAL\0C57P03\0Mdas Datenbanksystem startet\0\0"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:
+                    return
+                with client:
+                    client.recv(4096)
+                    client.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"postgresql://me@127.0.0.1:{server.getsockname()[1]}/x"
+        url += "?sslmode=disable&gssencmode=disable"
+        with pytest.raises(Unreachable, match="Datenbanksystem startet"):
+            open_connection(url, "flights")
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_use_case_that_was_not_migrated(house):

@@ -14,7 +14,8 @@ import pytest
 from psycopg.errors import LockNotAvailable
 
 from lockstep.errors import PublishRefused, Transient, Unreachable
-from lockstep.warehouse.attempts import finish_attempt, read_attempt
+from lockstep.warehouse.attempts import begin_attempt, finish_attempt, read_attempt
+from lockstep.warehouse.connect import answering
 from lockstep.warehouse.publish import current, publish
 from lockstep.warehouse.staging import stage
 from tests.house import A, B, House, day_table, scored
@@ -117,6 +118,32 @@ def test_an_older_publish_comes_back_without_scoring(house, day):
     assert conn.execute(
         "select count(*) from publish_log where event_date = %s", (day,)
     ).fetchone() == (3,)
+
+
+def test_a_publish_id_brings_back_no_rows_of_another_digest_or_input(house, day):
+    conn = house.connect()
+    done = house.published(conn, day=day).current
+    given = {
+        "day": day, "publish_id": done.publish_id, "digest": A, "model_version": 1, "approval": 1,
+        "input_fingerprint": "inputs", "input_rows": 5, "run_id": "again",
+    }  # fmt: skip
+    for other in ({"digest": B, "model_version": 2}, {"input_fingerprint": "others"}):
+        with pytest.raises(PublishRefused, match="another digest or input") as refused:
+            begin_attempt(conn, **(given | other))
+        assert "with 5 rows" in str(refused.value)
+    assert not begin_attempt(conn, **given).needs_scoring
+
+
+def test_a_switch_without_its_first_half_logs_no_rows_but_those_that_are_there(house, day):
+    conn = house.connect()
+    first = house.staged(conn, day=day, score=0.25)
+    other = house.staged(conn, day=day, score=0.75)
+    with conn.transaction():
+        assert conn.execute("select place_publish(%s)", (first.number,)).fetchone() == (True,)
+    with pytest.raises(PublishRefused, match="other rows than are held"), answering(conn):
+        conn.execute("select switch_publish(%s)", (other.number,))
+    assert current(conn, day) is None
+    assert publish(conn, first).how == "attached"
 
 
 def test_a_lower_attempt_comes_too_late(house, day):

@@ -178,6 +178,16 @@ BEGIN
         RAISE EXCEPTION 'an attempt needs a publish_id of 32 hex digits, a digest of 64, and rows'
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- The publish_id stands for a digest and an input: rows of others do not come back under it.
+    IF EXISTS (
+        SELECT FROM publish_log l WHERE l.event_date = day AND l.publish_id = id
+          AND (l.digest <> begin_attempt.digest
+               OR l.input_fingerprint <> begin_attempt.input_fingerprint)) THEN
+        RAISE EXCEPTION 'publish % of % was made with another digest or input than digest %',
+            left(id, 12), day, left(digest, 12)
+            USING ERRCODE = 'LS001', DETAIL = what_readers_see(day),
+            HINT = 'run the day again: its publish_id is made of the digest and the input';
+    END IF;
     PERFORM make_day('predictions_batch', day);
     number := nextval('{schema}.attempt_numbers');
     -- Published before, and still here: its rows need no scoring.
@@ -371,6 +381,20 @@ BEGIN
 END
 $f$;
 
+-- What is held was attached by an attempt that died before readers were told, or by a stranger's.
+CREATE FUNCTION require_same_rows(a batch_attempts, held regclass) RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, {schema}, pg_temp AS $f$
+BEGIN
+    IF a.stage_table IS NOT NULL AND a.checksum IS DISTINCT FROM (
+        SELECT s.checksum FROM summary(held) s) THEN
+        RAISE EXCEPTION 'attempt % at % staged other rows than are held as publish %',
+            a.attempt, a.event_date, left(a.publish_id, 12)
+            USING ERRCODE = 'LS001', DETAIL = what_readers_see(a.event_date),
+            HINT = format('compare {schema}.%s with %s', a.stage_table, held);
+    END IF;
+END
+$f$;
+
 -- The first half: true when the attempt's rows lie under their publish_id, where nobody looks
 -- yet; false when readers see them already.
 CREATE FUNCTION place_publish(number bigint) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
@@ -385,14 +409,7 @@ BEGIN
         RETURN false;
     END IF;
     IF held IS NOT NULL THEN
-        -- Attached by an attempt that died before readers were told.
-        IF a.stage_table IS NOT NULL AND a.checksum IS DISTINCT FROM (
-            SELECT s.checksum FROM summary(held) s) THEN
-            RAISE EXCEPTION 'attempt % at % staged other rows than are held as publish %',
-                number, a.event_date, left(a.publish_id, 12)
-                USING ERRCODE = 'LS001', DETAIL = what_readers_see(a.event_date),
-                HINT = format('compare {schema}.%s with %s', a.stage_table, held);
-        END IF;
+        PERFORM require_same_rows(a, held);
         RETURN true;
     END IF;
     IF a.stage_table IS NULL THEN
@@ -425,18 +442,20 @@ CREATE FUNCTION switch_publish(number bigint) RETURNS text LANGUAGE plpgsql SECU
 SET search_path = pg_catalog, {schema}, pg_temp AS $f$
 DECLARE
     a batch_attempts := take_attempt(number);
+    held regclass := publish_partition(a.event_date, a.publish_id);
     how text := 'attached';
 BEGIN
     IF is_current(a) THEN
         PERFORM close_attempt(a, 'unchanged');
         RETURN 'unchanged';
     END IF;
-    IF publish_partition(a.event_date, a.publish_id) IS NULL THEN
+    IF held IS NULL THEN
         RAISE EXCEPTION 'attempt % at % is not placed: readers would find the day empty',
             number, a.event_date
             USING ERRCODE = 'LS001', DETAIL = what_readers_see(a.event_date),
             HINT = 'publish it again, from its first step';
     END IF;
+    PERFORM require_same_rows(a, held);
     IF EXISTS (SELECT FROM publish_log l
                WHERE l.event_date = a.event_date AND l.publish_id = a.publish_id) THEN
         how := 'switched';
