@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-import threading
+import subprocess
+import sys
 import uuid
 from urllib.parse import urlsplit
 
@@ -68,27 +69,30 @@ def test_an_address_that_was_good_once_is_waited_for_whatever_the_server_says(po
         admin.execute(f"drop database {name}")
 
 
+_STARTING = r"""
+import socket
+said = b"SFATAL\0VFATAL\0C57P03\0Mdas Datenbanksystem startet\0\0"
+with socket.create_server(("127.0.0.1", 0)) as server:
+    print(server.getsockname()[1], flush=True)
+    while True:
+        client, _ = server.accept()
+        with client:
+            client.recv(4096)
+            client.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
+"""
+"""One answer of the wire, as a server with lc_messages = de gives it while it starts."""
+
+
 def test_a_server_that_starts_is_known_by_its_state_in_any_language():
-    """One answer of the wire, as a server with lc_messages = de gives it while it starts."""
-    said = b"SFATAL\0VFATAL\0C57P03\0Mdas Datenbanksystem startet\0\0"
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            while True:
-                try:
-                    client, _ = server.accept()
-                except OSError:
-                    return
-                with client:
-                    client.recv(4096)
-                    client.sendall(b"E" + (len(said) + 4).to_bytes(4, "big") + said)
-
-        threading.Thread(target=answer, daemon=True).start()
-        url = f"postgresql://me@127.0.0.1:{server.getsockname()[1]}/x"
-        url += "?sslmode=disable&gssencmode=disable"
-        with pytest.raises(Unreachable, match="Datenbanksystem startet"):
-            open_connection(url, "flights")
-        server.shutdown(socket.SHUT_RDWR)
+    # A process of its own: libpq's ping lets no other thread of this one run.
+    with subprocess.Popen([sys.executable, "-c", _STARTING], stdout=subprocess.PIPE) as server:
+        try:
+            port = int(server.stdout.readline())
+            url = f"postgresql://me@127.0.0.1:{port}/x?sslmode=disable&gssencmode=disable"
+            with pytest.raises(Unreachable, match="Datenbanksystem startet"):
+                open_connection(url + "&connect_timeout=10", "flights")
+        finally:
+            server.kill()
 
 
 def test_use_case_that_was_not_migrated(house):
