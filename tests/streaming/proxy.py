@@ -7,8 +7,7 @@ import socket
 import threading
 import time
 from typing import Self
-
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from urllib.parse import urlsplit
 
 
 class Proxy:
@@ -26,12 +25,13 @@ class Proxy:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.url = make_conninfo(url, host="127.0.0.1", port=self.port)
+        login = urlsplit(url).netloc.rpartition("@")[0]
+        self.url = urlsplit(url)._replace(netloc=f"{login}@127.0.0.1:{self.port}").geturl()
 
     @classmethod
     def of(cls, url: str) -> Self:
-        known = conninfo_to_dict(url)
-        return cls((str(known["host"]), int(known["port"])), url)
+        known = urlsplit(url)
+        return cls((str(known.hostname), int(known.port or 0)), url)
 
     def __enter__(self) -> Self:
         self.mend()
