@@ -38,8 +38,8 @@ _LATER = (408, 425, 429)
 _NEXT = "correct LOCKSTEP_MLFLOW: http://HOST:PORT of MLflow (it may hold a user and a password)"
 
 
-class NotFound(Exception):
-    """The server answers that there is no such thing."""
+class NotFound(UsageError):
+    """The server answers that there is no such thing: for most callers an answer like others."""
 
 
 class Rest:
@@ -109,9 +109,12 @@ class Rest:
 
     def _refused(self, error: urllib.error.HTTPError, place: str, said: bytes) -> Exception:
         code, message = _told(said)
-        if code == "RESOURCE_DOES_NOT_EXIST":
-            return NotFound(message)
         reason = f"HTTP {error.code} on {place}: {message}"
+        absent = NotFound(
+            f"the model registry at {self.url} has no such thing: {reason}", next=_NEXT
+        )
+        if code == "RESOURCE_DOES_NOT_EXIST":
+            return absent
         if error.code >= 500 or error.code in _LATER:
             return self._unreachable(reason)
         if 300 <= error.code < 400:
@@ -120,7 +123,7 @@ class Rest:
             return self.refuse(f"HTTP {error.code} on {place} sends us to {to or 'nowhere'}")
         if error.code == 404 and code is None:
             # A file that a version lacks, where this is MLflow; else everything is lacking.
-            return NotFound(message) if self._is_mlflow() else self.refuse(reason)
+            return absent if self._is_mlflow() else self.refuse(reason)
         return UsageError(f"the model registry at {self.url} refuses: {reason}", next=_NEXT)
 
     def _is_mlflow(self) -> bool:

@@ -22,7 +22,8 @@ _VALUES = {
     "date": "current_date",
     "timestamp with time zone": "now()",
     "boolean": "false",
-    "ARRAY": "null",
+    "ARRAY": "'{}'",
+    "jsonb": "'[]'",
 }
 
 
