@@ -9,7 +9,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ class LakeDay:
     """Whether any state event came late that the day's windows may see, of whatever day."""
 
 
+@contextmanager
 def open_day(
     spark: SparkSession,
     use_case: str,
@@ -61,8 +63,12 @@ def open_day(
     contract: Contract,
     windows: WindowSet,
     day: date,
-) -> LakeDay:
-    """Find the day's events and state. Raises LakeError naming the day that is missing."""
+) -> Iterator[LakeDay]:
+    """Find the day's events and state, and have Spark keep them while they are open: they are
+    judged once, in Python, and gone through several times.
+
+    Raises LakeError naming the day that is missing.
+    """
     try:
         files = partition_files(lake, contract.source, day)
         seen = state_files(lake, windows, [day])
@@ -73,18 +79,28 @@ def open_day(
             next=f"lockstep land {use_case} (brings what is on Kafka into the lake), then run the"
             " same command again",
         ) from None
-    state = {
-        source: read_records(
-            spark, lake, windows.contracts[source], paths, windows.sources[source].limits
-        )
-        for source, paths in seen.items()
-    }
-    late, any_late = {}, False
-    for source, records in state.items():
-        late[source], ever = _late(records, windows, source, day)
-        any_late = any_late or ever
-    events = read_records(spark, lake, contract, files, windows.limits)
-    return LakeDay(spark, day, contract, windows, events, state, late, any_late)
+    with ExitStack() as kept:
+        state = {
+            source: _kept(
+                kept,
+                read_records(
+                    spark, lake, windows.contracts[source], paths, windows.sources[source].limits
+                ),
+            )
+            for source, paths in seen.items()
+        }
+        late, any_late = {}, False
+        for source, records in state.items():
+            late[source], ever = _late(records, windows, source, day)
+            any_late = any_late or ever
+        events = _kept(kept, read_records(spark, lake, contract, files, windows.limits))
+        yield LakeDay(spark, day, contract, windows, events, state, late, any_late)
+
+
+def _kept(kept: ExitStack, records: DataFrame) -> DataFrame:
+    records.persist()
+    kept.callback(records.unpersist)
+    return records
 
 
 def recompute(

@@ -149,18 +149,18 @@ def _judged(
     for digests in by_windows.values():
         model = models[digests[0]]
         windows = model.windows
-        opened = open_day(
+        with open_day(
             spark, request.use_case, settings.lake, model.contract, windows, request.day
-        )
-        for source, count in opened.late_events.items():
-            late[source] = max(count, late.get(source, 0))
-        for digest in digests:
-            rows = np.flatnonzero(stored.digest == digest)
-            recomputed = recompute(opened, stored, rows, request.topics)
-            values, has = stored.matrix(rows, len(windows))
-            ids, times = stored.ids.take(rows), stored.times.take(rows)
-            verdict = judge(digest, windows.names, ids, times, values, has, recomputed)
-            judged.append((rows, verdict, recomputed))
+        ) as opened:
+            for source, count in opened.late_events.items():
+                late[source] = max(count, late.get(source, 0))
+            for digest in digests:
+                rows = np.flatnonzero(stored.digest == digest)
+                recomputed = recompute(opened, stored, rows, request.topics)
+                values, has = stored.matrix(rows, len(windows))
+                ids, times = stored.ids.take(rows), stored.times.take(rows)
+                verdict = judge(digest, windows.names, ids, times, values, has, recomputed)
+                judged.append((rows, verdict, recomputed))
     return judged, late
 
 

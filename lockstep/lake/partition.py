@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from lockstep.contracts import NO_LIMITS, Contract, Judge, Limits, require_text
-from lockstep.errors import LakeError
+from lockstep.contracts import Contract, Judge, require_text
+from lockstep.errors import LakeError, printable
 from lockstep.lake.counting import counted
 from lockstep.lake.footers import LANDED, open_parquet, reading
 from lockstep.lake.layout import batch_path, open_lake, partition_files
@@ -24,6 +24,7 @@ from lockstep.lake.layout import batch_path, open_lake, partition_files
 __all__ = ["read_partition", "read_rows", "require_day", "write_partition"]
 
 _FILE = "part-00000.parquet"
+_DAY_US = 86_400_000_000
 
 
 def write_partition(lake: str, source: str, day: date, batch: str, table: pa.Table) -> str:
@@ -58,18 +59,18 @@ def read_partition(
     columns: Sequence[str] | None = None,
     *,
     landed: bool = False,
-    limits: Limits = NO_LIMITS,
 ) -> pa.Table:
     """The events of one day in the contract's types, each identity (id, time) once.
 
-    What counts is said in `lockstep.lake.counting`: rows that break the contract, or the limits,
-    are left out. Rows keep the order of batch, file and row. With `columns` just those come, and
-    id and time; with `landed` the columns LANDED come along, null where a row never was on Kafka.
+    What counts is said in `lockstep.lake.counting`: rows that break the contract are left out;
+    of clocks nothing is asked. Rows keep the order of batch, file and row. With `columns` just
+    those come, and id and time; with `landed` the columns LANDED come along, null where a row
+    never was on Kafka.
 
     Raises LakeError as `read_rows` does, and for a day without rows.
     """
     rows = read_rows(lake, contract, day, empty=False)
-    table = counted(rows, Judge(contract, limits)).table
+    table = counted(rows, Judge(contract)).table
     chosen = {contract.id, contract.time, *(contract.by_name if columns is None else columns)}
     names = [name for name in contract.arrow_schema.names if name in chosen]
     return table.select([*names, *(LANDED.names if landed else ())])
@@ -104,15 +105,14 @@ def read_rows(lake: str, contract: Contract, day: date, *, empty: bool = True) -
 
 def require_day(table: pa.Table, contract: Contract, day: date) -> None:
     """Raises LakeError where an event of the table is of another UTC day."""
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     times = table.column(contract.time)
-    inside = pc.and_(
-        pc.greater_equal(times, pa.scalar(start, times.type)),
-        pc.less(times, pa.scalar(start + timedelta(days=1), times.type)),
-    )
+    # As integers: the last day that Python has ends in no datetime.
+    micros = times.cast(pa.int64())
+    start = (day - date(1970, 1, 1)).days * _DAY_US
+    inside = pc.and_(pc.greater_equal(micros, start), pc.less(micros, start + _DAY_US))
     outside = table.filter(pc.invert(pc.fill_null(inside, True)))
     if outside.num_rows:
-        name = outside.column(contract.id)[0].as_py()
+        name = printable(str(outside.column(contract.id)[0].as_py()), 100)
         # As Arrow writes it: Python has no year beyond 9999.
         time = outside.column(contract.time)[0].cast(pa.string())
         raise LakeError(

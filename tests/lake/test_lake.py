@@ -21,6 +21,7 @@ from lockstep.lake import (
     new_events,
     partition_files,
     read_partition,
+    require_day,
     state_days,
     state_files,
     write_partition,
@@ -149,6 +150,23 @@ def test_an_event_of_another_day_is_named(tmp_path: Path) -> None:
     write_partition(str(tmp_path), "orders", DAY, "a", table)
     with pytest.raises(LakeError, match=r"2 events .* id 'a' with at 2013-10-02 00:00:00"):
         read_partition(str(tmp_path), CONTRACT, DAY)
+
+
+def test_the_last_day_of_the_calendar_is_a_day_like_others(tmp_path: Path) -> None:
+    last = date(9999, 12, 31)
+    write_partition(str(tmp_path), "orders", last, "one", orders("a"))
+    with pytest.raises(LakeError, match="orders/date=9999-12-31 are of another UTC day"):
+        read_partition(str(tmp_path), CONTRACT, last)
+
+
+def test_an_id_however_long_is_told_in_a_line(tmp_path: Path) -> None:
+    row = orders("a", at=NOON + timedelta(days=1)).to_pylist()[0] | {"id": "x\n" * 50_000}
+    table = pa.Table.from_pylist([row], schema=orders("a").schema)
+    with pytest.raises(LakeError) as told:
+        # Before any row is judged: nothing has said yet that an id is at most so long.
+        require_day(table, CONTRACT, DAY)
+    assert "e.g. id 'x" in told.value.message
+    assert len(told.value.message) < 400
 
 
 @pytest.mark.parametrize("micros", [2**62, -(2**62)])
