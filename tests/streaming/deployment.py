@@ -89,6 +89,18 @@ class Worker:
         self.process.kill()
         self.process.wait()
 
+    def told(self) -> str:
+        """For whoever looks at a failed test: what it logged and, where it still lives, what it
+        says of itself and what its threads are at. It ends with that.
+        """
+        health = ""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            health = f"health: {self.page('health')}\n"
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+        return f"{self.log.name}\n{health}{self.log.read_text()[-12_000:]}"
+
     def drain(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(LIMIT_S)
@@ -122,7 +134,12 @@ class Deployment:
         home = folder / "models" / use_case
         home.mkdir(parents=True)
         (home / "pipeline.toml").write_text(pipeline)
-        self.environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
+        self.environment = {
+            **environment,
+            "PYTHONPATH": str(REPOSITORY),
+            # SIGABRT then tells what each thread is at.
+            "PYTHONFAULTHANDLER": "1",
+        }
         self.workers: list[Worker] = []
         self.admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
         self.create_topics()
@@ -250,12 +267,8 @@ class Deployment:
 
     def stop(self) -> None:
         for worker in self.workers:
-            if worker.process.poll() is None:
-                worker.process.send_signal(signal.SIGCONT)
-                worker.process.kill()
-                worker.process.wait()
             # Shown with a test that failed.
-            print(worker.log.name, worker.log.read_text()[-4000:], sep="\n")
+            print(worker.told())
 
 
 def _happened_ms(value: bytes | None) -> int:
