@@ -18,10 +18,10 @@ from datetime import date
 
 from benchmarks.report import Report, arguments
 from lockstep.cli.progress import Steps
-from lockstep.features.windows import NO_WINDOWS
 from lockstep.settings import Settings
 from lockstep.training import Period
 from lockstep.training.train import Plan, make_plan, train
+from lockstep.windows.semantics import NO_WINDOWS
 from models.flight_delay.features import row_features
 
 USE_CASE = "flight_delay"

@@ -36,9 +36,9 @@ import numpy as np
 from benchmarks.report import Report, arguments
 from benchmarks.windows_beside import FaustHopping, RiverRolling
 from lockstep.contracts import Contract
-from lockstep.features.declaration import Source, Window, bind
-from lockstep.features.online import OnlineWindows
-from lockstep.features.windows import WindowSet
+from lockstep.windows.declaration import Source, Window, bind
+from lockstep.windows.online import OnlineWindows
+from lockstep.windows.semantics import WindowSet
 
 BATCH, CHUNK, BLOCK = 2048, 65_536, 8
 START = 1_372_680_000_000_000

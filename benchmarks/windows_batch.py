@@ -6,7 +6,7 @@ Needs the lake of `lockstep data flight_delay`, and a Java (as `lockstep up` fin
 
 seconds_xN   reading the lake, computing every window of flight_delay, bringing the values to
              this process; N times the flights, each copy with keys of its own:
-             spark    lockstep.features.batch in a Spark of this machine, its start not counted
+             spark    lockstep.windows.spark in a Spark of this machine, its start not counted
              worker   the live worker's engine, which `lockstep train` uses
              pandas   what one would write by hand: sums a key and hop, running sums, two as-of
                       joins a window. Kept in memory whole; its bits are not looked at.
@@ -33,7 +33,6 @@ import pyarrow.compute as pc
 
 from benchmarks.report import Report, arguments
 from lockstep.contracts import Contract
-from lockstep.features.windows import VALUES, WindowSet, WindowSpec
 from lockstep.lake import days, read_partition, write_partition
 from lockstep.local.home import Home
 from lockstep.local.java import find_java
@@ -43,6 +42,7 @@ from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
 from lockstep.training.history import read_windowed
 from lockstep.training.train import make_plan
+from lockstep.windows.semantics import VALUES, WindowSet, WindowSpec
 
 USE_CASE = "flight_delay"
 _KEYS = ("tailnum", "origin", "dest", "carrier")

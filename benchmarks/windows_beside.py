@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lockstep.contracts import Columns
-from lockstep.features.windows import WindowSet
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["FaustHopping", "RiverRolling"]
 

@@ -36,8 +36,8 @@ class Part:
 
 
 PARTS = (
-    Part("Windows", "lockstep.features.declaration", ("Source", "Window"), whole=False),
-    Part("What a window's value is", "lockstep.features.windows"),
+    Part("Windows", "lockstep.windows.declaration", ("Source", "Window"), whole=False),
+    Part("What a window's value is", "lockstep.windows.semantics"),
     Part("Features", "lockstep.features"),
     Part(
         "Helpers for features",

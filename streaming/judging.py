@@ -12,8 +12,8 @@ import numpy as np
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
 
 from lockstep.contracts import Contract, Judge, Limits, readable_at
-from lockstep.features.windows import WindowSet
 from lockstep.pipeline import Stream
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["available_at", "judge_of_scored", "judge_of_state"]
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from lockstep.contracts import Contract, Judge
 from lockstep.errors import LockstepError, ModelRefused, reason_of
-from lockstep.features.windows import WindowSet
 from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import Approval, approved_model, current
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
+from lockstep.windows.semantics import WindowSet
 from streaming.horizon import Horizon
 from streaming.judging import judge_of_scored
 from streaming.patience import Stopped, answered, patiently, waiting, waits_for

@@ -24,7 +24,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from lockstep.contracts import Contract, to_json
 from lockstep.errors import Terminal, UsageError
-from lockstep.features.windows import WindowSet
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import told
 from lockstep.kafka.trouble import kafka_trouble
@@ -35,6 +34,7 @@ from lockstep.settings import Settings
 from lockstep.trouble import Trouble
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.ledger import answered
+from lockstep.windows.semantics import WindowSet
 from streaming.answers import Answers, Sent, await_answers, ends
 
 __all__ = [

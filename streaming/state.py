@@ -23,13 +23,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from lockstep.contracts import Columns
 from lockstep.errors import OffsetsLost, Unreachable
-from lockstep.features.online import OnlineWindows
-from lockstep.features.windows import WindowSet
 from lockstep.kafka.clients import common
 from lockstep.kafka.reader import Place, Reader, Topic, told
 from lockstep.kafka.trouble import LOG_MOVED
 from lockstep.kafka.unreadable import is_unreadable, unreadable
 from lockstep.pipeline import Pipeline
+from lockstep.windows.online import OnlineWindows
+from lockstep.windows.semantics import WindowSet
 from streaming.judging import available_at, judge_of_state
 from streaming.patience import Stopped, waits_for
 from streaming.state_topics import require_kept_promises

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from lockstep.errors import Terminal
-from lockstep.features.windows import WindowSet
 from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["require_kept_promises"]
 

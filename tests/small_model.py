@@ -19,9 +19,10 @@ import xgboost
 from lockstep.compiled_model.manifest import Training
 from lockstep.compiling import Compiled, Traced, compile_model, trace
 from lockstep.contracts import Columns, Contract, columns_from_arrow
-from lockstep.features import Array, Event, Source, Window
-from lockstep.features.declaration import bind
-from lockstep.features.windows import WindowSet
+from lockstep.features import Array, Event
+from lockstep.windows import Source, Window
+from lockstep.windows.declaration import bind
+from lockstep.windows.semantics import WindowSet
 from models.flight_delay import data
 from models.flight_delay.features import fit, row_features
 from tests.window_values import window_values

@@ -1,7 +1,7 @@
 """Window values of many events at once, for events that were on time and have no copies.
 
 Sorted columns and binary search: quick enough for all flights of a year. Values may not be
-null. The oracle is lockstep.features.reference: tests/compiling/test_window_inputs.py compares.
+null. The oracle is lockstep.windows.reference: tests/compiling/test_window_inputs.py compares.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lockstep.contracts import Columns
-from lockstep.features.windows import WindowSet, WindowSpec, rounded
+from lockstep.windows.semantics import WindowSet, WindowSpec, rounded
 
 __all__ = ["window_values"]
 

@@ -21,8 +21,8 @@ from pyspark.sql import functions as f
 
 from lockstep.audit.stored import Cut
 from lockstep.contracts import Contract, honest, on_time
-from lockstep.features.batch_values import Measure, floored, micros_of, present, value_columns
-from lockstep.features.windows import WindowSet, WindowSpec, rounded
+from lockstep.windows.semantics import WindowSet, WindowSpec, rounded
+from lockstep.windows.spark_values import Measure, floored, micros_of, present, value_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

@@ -2,7 +2,7 @@
 
 1. the lake's events that the rows name, each identity once: of copies the one that was scored,
    which a row names by its place on Kafka; and whether another copy says something else
-2. their windows, as `lockstep.features.batch` has them
+2. their windows, as `lockstep.windows.spark` has them
 3. where any state event came late, the same with late events counted
 4. incomplete rows once more, at their cut
 """
@@ -26,11 +26,11 @@ from lockstep.audit.stored import Stored
 from lockstep.audit.verdict import Recomputed
 from lockstep.contracts import Contract, honest, on_time
 from lockstep.errors import LakeError, marked_in
-from lockstep.features.batch import with_windows
-from lockstep.features.batch_values import first_copies, micros_of, present
-from lockstep.features.windows import VALUES, WindowSet
 from lockstep.lake import partition_files, state_files
 from lockstep.scoring.history import read_records
+from lockstep.windows.semantics import VALUES, WindowSet
+from lockstep.windows.spark import with_windows
+from lockstep.windows.spark_values import first_copies, micros_of, present
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

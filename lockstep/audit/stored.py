@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lockstep.errors import Unreachable, UsageError
-from lockstep.features.windows import VALUES
 from lockstep.settings import Settings
 from lockstep.warehouse.audits import stream_rows
 from lockstep.warehouse.connect import connect, conninfo, where
+from lockstep.windows.semantics import VALUES
 
 __all__ = ["Cut", "Stored", "read_stored"]
 

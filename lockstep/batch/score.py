@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from lockstep.compiled_model import CompiledModel
-    from lockstep.features.windows import WindowSet
+    from lockstep.windows.semantics import WindowSet
 
 __all__ = ["reuse", "score", "told"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lockstep.compiled_model import CompiledModel
-    from lockstep.features.windows import WindowSet
     from lockstep.training.verification import Verified
+    from lockstep.windows.semantics import WindowSet
 
 __all__ = ["manifest_text", "verified_text", "versions_text"]
 

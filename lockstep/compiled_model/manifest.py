@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from lockstep.errors import ModelRefused
-from lockstep.features.windows import StateSource, WindowSpec
+from lockstep.windows.semantics import StateSource, WindowSpec
 
 __all__ = [
     "FORMAT",

@@ -25,7 +25,7 @@ from lockstep.compiled_model.structure import check_structure, parse
 from lockstep.compiled_model.windows import check_windows
 from lockstep.contracts import Contract, Kind
 from lockstep.errors import ModelRefused, UsageError
-from lockstep.features.windows import WindowSet
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["GRAPH_TYPES", "CompiledModel", "digest_of", "open_model"]
 

@@ -1,6 +1,6 @@
 """Whether the windows of a manifest can be computed at all, before anything computes one.
 
-A declaration is checked where it is written, `lockstep.features.declaration`. A file may have
+A declaration is checked where it is written, `lockstep.windows.declaration`. A file may have
 been made or altered elsewhere, and every engine takes what it finds here for granted.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from lockstep.compiled_model.manifest import Manifest
 from lockstep.contracts import Contract, Field, is_reserved
 from lockstep.errors import ModelRefused, UsageError
-from lockstep.features.windows import MOST_SCALE, Condition, StateSource, WindowSet, WindowSpec
+from lockstep.windows.semantics import MOST_SCALE, Condition, StateSource, WindowSet, WindowSpec
 
 __all__ = ["check_windows"]
 

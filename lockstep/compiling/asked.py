@@ -14,7 +14,7 @@ from lockstep.compiling.estimator import Forest
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.same_features import Floats, graph_features, same_features
 from lockstep.contracts import Columns, Contract
-from lockstep.features.windows import WindowSet
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["EDGE_EVENTS", "Asked", "asked_events"]
 

@@ -32,10 +32,10 @@ from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, RowSet, certify
 from lockstep.compiling.same_features import require_own_rows
 from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
 from lockstep.errors import UsageError
-from lockstep.features.windows import WindowSet
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
 from lockstep.settings import TreeKernel
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["Compiled", "compile_model", "row_sets", "rows_to_answer"]
 

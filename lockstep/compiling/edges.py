@@ -19,7 +19,7 @@ import numpy as np
 from lockstep.compiled_model.manifest import Input
 from lockstep.compiling.estimator import Forest
 from lockstep.contracts import Columns, Contract, Field
-from lockstep.features.windows import WindowSet
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["edge_columns", "edge_matrix", "spread"]
 

@@ -26,7 +26,7 @@ from lockstep.compiling.divisors import divides_safely
 from lockstep.contracts import Contract
 from lockstep.errors import UsageError
 from lockstep.features import Array, Event
-from lockstep.features.windows import NO_WINDOWS, WindowSet
+from lockstep.windows.semantics import NO_WINDOWS, WindowSet
 
 __all__ = ["FeatureFunction", "Traced", "trace"]
 

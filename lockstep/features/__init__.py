@@ -1,4 +1,4 @@
-"""What features are written with: array-API code, three exact helpers, window declarations.
+"""What row features are written with: array-API code and three exact helpers.
 
 A row feature runs eagerly on NumPy arrays and is traced with ndonnx into the compiled model.
 Both give the same bits as long as it uses exact operations: arithmetic, comparison, look-up. The
@@ -6,15 +6,12 @@ certificate compares them, and names a feature that differs (exp, log and powers
 Importing this package imports neither ndonnx nor any training library.
 """
 
-from lockstep.features.declaration import Source, Window
 from lockstep.features.exact import Array, Event, floor_divide, lookup, namespace
 from lockstep.features.localtime import Zone, local_time
 
 __all__ = [
     "Array",
     "Event",
-    "Source",
-    "Window",
     "Zone",
     "floor_divide",
     "local_time",

@@ -13,9 +13,9 @@ from datetime import date
 
 from lockstep.contracts import Contract
 from lockstep.errors import LakeError
-from lockstep.features.windows import WindowSet
 from lockstep.lake.footers import open_parquet, reading
 from lockstep.lake.layout import fingerprint, open_lake, partition_files
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["input_fingerprint", "require_columns", "state_days", "state_files"]
 

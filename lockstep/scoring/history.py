@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lockstep.contracts import NO_LIMITS, Contract, Limits
-from lockstep.features.windows import WindowSet
 from lockstep.lake import partition_files, require_columns, state_files
 from lockstep.scoring.judging import FOLDER, judged
+from lockstep.windows.semantics import WindowSet
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -44,7 +44,7 @@ def windowed_events(
     Raises LakeError naming the source and the day of state that is missing; a job over the
     result may fail with a ContractError inside, see `lockstep.errors.marked_in`.
     """
-    from lockstep.features.batch import with_windows
+    from lockstep.windows.spark import with_windows
 
     files = [path for day in days for path in partition_files(lake, contract.source, day)]
     require_columns(lake, contract, files)
@@ -77,7 +77,7 @@ def read_events(
     names = [field.name for field in contract.fields]
     if not copies:
         return _read(spark, contract, lake, files).select(*names)
-    from lockstep.features.batch_values import first_copies
+    from lockstep.windows.spark_values import first_copies
 
     return first_copies(read_records(spark, lake, contract, files, limits), contract).select(*names)
 

@@ -23,10 +23,10 @@ import pyarrow as pa
 from lockstep.compiled_model import open_model
 from lockstep.contracts import Validator, encoded_columns
 from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
-from lockstep.features.windows import VALUES
 from lockstep.scoring.opening import open_scorer
 from lockstep.scoring.scorer import DISTRUSTED_NEXT
 from lockstep.warehouse.staging import Attempt, stage
+from lockstep.windows.semantics import VALUES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

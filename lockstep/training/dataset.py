@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 
 from lockstep.contracts import NO_LIMITS, Columns, Contract, Judge, Limits
 from lockstep.errors import LakeError
-from lockstep.features.windows import NO_WINDOWS, WindowSet
 from lockstep.lake import LANDED, Counted, counted, days, told_refused
 from lockstep.lake import read_rows as read_rows_of
 from lockstep.progress import Progress
@@ -27,6 +26,7 @@ from lockstep.training.definition import Label, Period
 from lockstep.training.history import windowed_columns
 from lockstep.training.joining import outcomes_of
 from lockstep.training.labels import label_values
+from lockstep.windows.semantics import NO_WINDOWS, WindowSet
 
 __all__ = ["Rows", "reached", "read_rows"]
 

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from lockstep.contracts import Columns, Contract, Judge
-from lockstep.features.windows import MOST_SCALE, WindowSet
 from lockstep.lake import counted, days, read_rows
 from lockstep.training.definition import Period
+from lockstep.windows.semantics import MOST_SCALE, WindowSet
 
 __all__ = ["Decimals", "Rounded", "decimals", "recorded_decimals"]
 

@@ -21,8 +21,8 @@ from lockstep.compiling import FeatureFunction
 from lockstep.compiling.asking import asking
 from lockstep.contracts import Columns, Contract
 from lockstep.errors import UsageError
-from lockstep.features import Window
 from lockstep.training.declared import require
+from lockstep.windows import Window
 
 __all__ = ["Definition", "Label", "Period", "contract", "load_definition", "load_module"]
 

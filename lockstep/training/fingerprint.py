@@ -12,12 +12,12 @@ from typing import Any
 
 import lockstep
 from lockstep.contracts import Contract
-from lockstep.features.windows import WindowSet
 from lockstep.lake import fingerprint as lake_fingerprint
 from lockstep.lake import state_days, state_files
 from lockstep.training.dataset import reached
 from lockstep.training.definition import Definition
 from lockstep.training.sources import Sources, sources_of
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["code", "combine", "files", "settings", "versions"]
 

@@ -17,8 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lockstep.contracts import Columns, Contract, Judge, Limits, columns_from_arrow
-from lockstep.features.online import OnlineWindows
-from lockstep.features.windows import VALUES, WindowSet, epoch_micros
 from lockstep.lake import (
     LANDED,
     Counted,
@@ -31,6 +29,8 @@ from lockstep.lake import (
 from lockstep.progress import Progress
 from lockstep.settings import Settings
 from lockstep.training.decimals import Decimals
+from lockstep.windows.online import OnlineWindows
+from lockstep.windows.semantics import VALUES, WindowSet, epoch_micros
 
 __all__ = ["read_windowed", "windowed_columns"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lockstep.compiled_model.manifest import ColumnProfile, Input
 from lockstep.contracts import Columns, Contract
-from lockstep.features.windows import WindowSet
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["profile", "quantiles"]
 

@@ -31,8 +31,6 @@ from lockstep.compiling import (
 from lockstep.compiling.asking import asking
 from lockstep.contracts import Columns, Contract
 from lockstep.errors import CheckFailed, LakeError, UsageError
-from lockstep.features.declaration import bind
-from lockstep.features.windows import WindowSet
 from lockstep.progress import Progress, Silent
 from lockstep.settings import Settings
 from lockstep.training import fingerprint
@@ -45,6 +43,8 @@ from lockstep.training.history import read_windowed
 from lockstep.training.labels import require_labels
 from lockstep.training.metrics import FALLING, is_binary, measure, names
 from lockstep.training.profile import profile, quantiles
+from lockstep.windows.declaration import bind
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["Plan", "Trained", "check_gates", "make_plan", "read_periods", "train"]
 

@@ -19,7 +19,6 @@ from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.compiled_model.parts import features_part
 from lockstep.contracts import Columns, Contract, Judge
 from lockstep.errors import ModelRefused, UsageError
-from lockstep.features.windows import WindowSet
 from lockstep.lake import counted, read_rows, state_days
 from lockstep.lake import days as lake_days
 from lockstep.progress import Progress, Silent
@@ -27,6 +26,7 @@ from lockstep.registry.locate import Located
 from lockstep.settings import Settings
 from lockstep.training.boosting import reason
 from lockstep.training.history import read_windowed, windowed_columns
+from lockstep.windows.semantics import WindowSet
 
 __all__ = ["Verified", "recorded_columns", "verify"]
 

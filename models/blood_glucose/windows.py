@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lockstep.features import Source, Window
+from lockstep.windows import Source, Window
 
 __all__ = ["WINDOWS"]
 

@@ -8,7 +8,7 @@ No window is longer than twelve hours: a day is scored from itself and the day b
 
 from __future__ import annotations
 
-from lockstep.features import Source, Window
+from lockstep.windows import Source, Window
 
 __all__ = ["WINDOWS"]
 

@@ -26,8 +26,6 @@ from lockstep.audit.report import Report
 from lockstep.audit.request import Request, request_of
 from lockstep.audit.run import audit_day
 from lockstep.contracts import Contract, columns_from_arrow
-from lockstep.features.reference import Record
-from lockstep.features.reference import window_values as slow_values
 from lockstep.lake import write_partition
 from lockstep.local.mlflow import Mlflow
 from lockstep.pipeline import Pipeline
@@ -39,6 +37,8 @@ from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.ledger import Ledger, MicroBatch, Span
 from lockstep.warehouse.partitions import ensure_stream_day
+from lockstep.windows.reference import Record
+from lockstep.windows.reference import window_values as slow_values
 from tests.batch_house import java
 from tests.small_model import (
     REPOSITORY,

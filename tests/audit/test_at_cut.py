@@ -10,9 +10,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from lockstep.audit.at_cut import at_cut
-from lockstep.features.reference import window_values
-from tests.features.window_cases import SCORED, History, histories, window_sets
+from lockstep.windows.reference import window_values
 from tests.parity.test_windows_batch import apart, drawn, numbered, scored, state
+from tests.windows.window_cases import SCORED, History, histories, window_sets
 
 _CASES = 40
 

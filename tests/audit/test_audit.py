@@ -19,10 +19,10 @@ from lockstep.audit.run import audit_day, require_explained
 from lockstep.batch.job import TERMINAL_EXIT
 from lockstep.contracts import columns_from_arrow
 from lockstep.errors import CheckFailed, LakeError, UsageError
-from lockstep.features.reference import window_values as slow_values
 from lockstep.lake import LANDED, write_partition
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.landings import Landed, record
+from lockstep.windows.reference import window_values as slow_values
 from tests.audit.conftest import DAY, AuditHouse
 from tests.small_model import departures, windows
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from lockstep.compiling.edges import edge_columns, edge_matrix
 from lockstep.compiling.estimator import read_forest
-from lockstep.features.windows import NO_WINDOWS
+from lockstep.windows.semantics import NO_WINDOWS
 from tests.small_model import columns, departures, small_booster, small_compiled
 
 

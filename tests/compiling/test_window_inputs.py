@@ -12,10 +12,10 @@ from lockstep.compiling.edges import edge_columns
 from lockstep.compiling.estimator import read_forest
 from lockstep.contracts import Contract, model_inputs
 from lockstep.errors import UsageError
-from lockstep.features import Source, Window
-from lockstep.features.declaration import bind
-from lockstep.features.reference import Record, window_values
 from lockstep.scoring import OnnxScorer
+from lockstep.windows import Source, Window
+from lockstep.windows.declaration import bind
+from lockstep.windows.reference import Record, window_values
 from tests.small_model import (
     arrivals,
     departures,

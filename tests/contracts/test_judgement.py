@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lockstep.contracts import NO_TIME, Contract, Judge, Limits, readable_at
-from lockstep.features.reference import verdict
+from lockstep.windows.reference import verdict
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

@@ -12,6 +12,7 @@ import pytest
 import lockstep.errors
 import lockstep.features
 import lockstep.training
+import lockstep.windows
 from docs import reference
 from tests.small_model import REPOSITORY
 
@@ -43,7 +44,11 @@ def test_each_example_gives_what_it_says(example: str) -> None:
 
 def test_everything_that_users_import_is_there() -> None:
     shown = set(re.findall(r"^### (\w+)", PAGE, re.M))
-    assert {*lockstep.features.__all__, *lockstep.training.__all__} <= shown
+    assert {
+        *lockstep.features.__all__,
+        *lockstep.windows.__all__,
+        *lockstep.training.__all__,
+    } <= shown
     for name in lockstep.errors.__all__:
         if isinstance(getattr(lockstep.errors, name), type):
             assert name in PAGE, name

@@ -14,6 +14,7 @@ HEAVY = ("mlflow", "ndonnx", "pandas", "pyspark", "spox", "tzdata", "xgboost", "
     "module",
     [
         "lockstep.features",
+        "lockstep.windows",
         "lockstep.contracts",
         "lockstep.compiled_model",
         "lockstep.compiled_model.parts",

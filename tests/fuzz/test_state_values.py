@@ -11,8 +11,8 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from lockstep.contracts import Judge, Limits, readable_at
-from lockstep.features.online import OnlineWindows
 from lockstep.landing.tasks import Assignment, land_batches
+from lockstep.windows.online import OnlineWindows
 from tests.contracts.test_decoding import GOOD as DEPARTURE
 from tests.fuzz.amount import AMOUNTS, fuzz
 from tests.fuzz.test_event_values import values_like

@@ -12,7 +12,6 @@ import pytest
 
 from lockstep.contracts import Contract
 from lockstep.errors import LakeError, UsageError
-from lockstep.features.windows import NO_WINDOWS, StateSource, WindowSet, WindowSpec
 from lockstep.lake import (
     LANDED,
     days,
@@ -26,6 +25,7 @@ from lockstep.lake import (
     state_files,
     write_partition,
 )
+from lockstep.windows.semantics import NO_WINDOWS, StateSource, WindowSet, WindowSpec
 
 DAY = date(2013, 10, 1)
 NOON = datetime(2013, 10, 1, 12, tzinfo=UTC)

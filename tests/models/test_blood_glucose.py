@@ -29,14 +29,14 @@ import pytest
 from bokeh_sampledata.glucose import data as recorded
 
 from lockstep.contracts import Contract, Validator, columns_from_arrow
-from lockstep.features.reference import Record, window_values
-from lockstep.features.windows import WindowSet
 from lockstep.local.kafka import Kafka
 from lockstep.local.topics import create_topics, topics_of
 from lockstep.pipeline import Pipeline
 from lockstep.registry.mlflow import fetch_model
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
+from lockstep.windows.reference import Record, window_values
+from lockstep.windows.semantics import WindowSet
 from models.blood_glucose import data
 from models.blood_glucose.model import MODEL
 from tests.streaming.deployment import until

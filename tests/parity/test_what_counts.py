@@ -16,9 +16,6 @@ from pyspark.sql import SparkSession
 
 from lockstep.contracts import Contract, Judge, Limits, readable_at
 from lockstep.errors import LakeError, marked_in
-from lockstep.features.declaration import Source, Window, bind
-from lockstep.features.online import OnlineWindows
-from lockstep.features.reference import Record, verdict, window_values
 from lockstep.lake import LANDED, counted, read_rows, write_partition
 from lockstep.landing.source import _SCHEMA
 from lockstep.landing.tasks import Assignment, land_batches
@@ -30,8 +27,11 @@ from lockstep.settings import Settings
 from lockstep.training.dataset import read_rows as training_rows
 from lockstep.training.definition import Label, Period
 from lockstep.training.history import read_windowed
+from lockstep.windows.declaration import Source, Window, bind
+from lockstep.windows.online import OnlineWindows
+from lockstep.windows.reference import Record, verdict, window_values
 from streaming.judging import judge_of_scored, judge_of_state
-from tests.features.window_cases import SCORED, STATE, contract
+from tests.windows.window_cases import SCORED, STATE, contract
 
 SECOND, HOUR = 1_000_000, 3_600_000_000
 DAY_US = 24 * HOUR

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from pyspark.sql import SparkSession
 
 from lockstep.contracts import NO_LIMITS, Contract, Validator, columns_from_arrow
-from lockstep.features.batch import with_windows
-from lockstep.features.windows import WindowSet
 from lockstep.scoring.judging import FOLDER, judged
 from lockstep.scoring.session import spark_session
+from lockstep.windows.semantics import WindowSet
+from lockstep.windows.spark import with_windows
 from tests.contracts.test_validation import DTYPES, values
 from tests.features import window_cases
-from tests.features.window_cases import SCORED, History, arrow, expected_bits, histories
 from tests.small_model import departures, flights
+from tests.windows.window_cases import SCORED, History, arrow, expected_bits, histories
 
 _SETS = 10
 _CASES = 100

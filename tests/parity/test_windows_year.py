@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from lockstep.features.windows import VALUES
 from lockstep.lake import days, write_partition
 from lockstep.progress import Silent
 from lockstep.scoring.history import windowed_events
 from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
 from lockstep.training.history import read_windowed
+from lockstep.windows.semantics import VALUES
 from tests.batch_house import java  # noqa: F401 - a fixture
 from tests.small_model import columns, departures, flights, windows, with_windows
 

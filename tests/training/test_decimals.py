@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.features.declaration import Source, Window, bind
 from lockstep.lake import write_partition
 from lockstep.training.decimals import Decimals, decimals, recorded_decimals
 from lockstep.training.definition import Period
-from tests.features.window_cases import SCORED, STATE, event_columns
+from lockstep.windows.declaration import Source, Window, bind
+from tests.windows.window_cases import SCORED, STATE, event_columns
 
 CAME = Source(STATE.source, delay="1min", clock_skew="5s")
 CONTRACTS = {each.source: each for each in (SCORED, STATE)}

@@ -12,8 +12,6 @@ import pytest
 
 from lockstep.contracts import Contract, columns_from_arrow
 from lockstep.errors import LakeError, UsageError
-from lockstep.features import Source, Window
-from lockstep.features.windows import NO_WINDOWS
 from lockstep.lake import days, read_partition, write_partition
 from lockstep.progress import Silent
 from lockstep.settings import Settings
@@ -21,6 +19,8 @@ from lockstep.training import train as training
 from lockstep.training.decimals import Decimals
 from lockstep.training.definition import Period, contract
 from lockstep.training.history import read_windowed, windowed_columns
+from lockstep.windows import Source, Window
+from lockstep.windows.semantics import NO_WINDOWS
 from models.flight_delay.features import row_features
 from models.flight_delay.model import MODEL
 from tests.small_model import REPOSITORY, arrivals, departures, windows

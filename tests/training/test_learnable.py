@@ -11,13 +11,13 @@ import pytest
 
 from lockstep.errors import ModelRefused, UsageError
 from lockstep.features import namespace
-from lockstep.features.windows import NO_WINDOWS
 from lockstep.settings import Settings
 from lockstep.training import train as training
 from lockstep.training.definition import Definition, Label, Period
 from lockstep.training.labels import label_values
 from lockstep.training.metrics import measure, names
 from lockstep.training.train import Plan, make_plan
+from lockstep.windows.semantics import NO_WINDOWS
 from models.flight_delay.features import fit, row_features
 from models.flight_delay.model import MODEL
 from tests.small_model import REPOSITORY, arrivals, departures

@@ -9,11 +9,11 @@ import pytest
 
 from lockstep.contracts import Columns
 from lockstep.errors import LakeError
-from lockstep.features.windows import NO_WINDOWS
 from lockstep.lake import write_partition
 from lockstep.progress import Silent
 from lockstep.settings import Settings
 from lockstep.training.verification import recorded_columns
+from lockstep.windows.semantics import NO_WINDOWS
 from tests.training.test_joining import EVENTS, table
 
 DAYS = [date(2013, 7, 1) + timedelta(days=n) for n in range(3)]

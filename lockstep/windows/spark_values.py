@@ -17,7 +17,7 @@ from pyspark.sql import functions as f
 
 from lockstep.contracts import Contract, honest, on_time
 from lockstep.errors import ContractError, marked
-from lockstep.features.windows import Aggregate, Condition, StateSource, WindowSpec
+from lockstep.windows.semantics import Aggregate, Condition, StateSource, WindowSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

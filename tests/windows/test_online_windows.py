@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lockstep.errors import ContractError
-from lockstep.features.declaration import Source, Window, bind
-from lockstep.features.online import Folded, OnlineWindows
-from lockstep.features.reference import Record, counted, window_values
-from lockstep.features.windows import WindowSet
-from tests.features.window_cases import (
+from lockstep.windows.declaration import Source, Window, bind
+from lockstep.windows.online import Folded, OnlineWindows
+from lockstep.windows.reference import Record, counted, window_values
+from lockstep.windows.semantics import WindowSet
+from tests.windows.window_cases import (
     SCORED,
     STATE,
     History,

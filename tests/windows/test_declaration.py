@@ -10,9 +10,9 @@ import pytest
 
 from lockstep.contracts import Contract
 from lockstep.errors import UsageError
-from lockstep.features.declaration import Source, Window, bind, micros
-from lockstep.features.windows import Condition, StateSource, WindowSet, WindowSpec
-from tests.features.window_cases import SCORED, STATE, contract
+from lockstep.windows.declaration import Source, Window, bind, micros
+from lockstep.windows.semantics import Condition, StateSource, WindowSet, WindowSpec
+from tests.windows.window_cases import SCORED, STATE, contract
 
 ARRIVALS = Source(STATE.source, delay="1min", clock_skew="5s")
 OWN = Source(SCORED.source, delay="1min", clock_skew="5s")

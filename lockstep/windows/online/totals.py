@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.features.online_measures import Measured
+from lockstep.windows.online.measures import Measured
 
 __all__ = ["NEVER", "Kept", "Totals", "resolved"]
 

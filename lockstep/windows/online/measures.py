@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.contracts import Columns, Contract
-from lockstep.features.windows import Condition, WindowSpec
+from lockstep.windows.semantics import Condition, WindowSpec
 
 __all__ = ["Measure", "Measured", "is_wide", "measure_of", "measured"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from lockstep.contracts import Contract, Limits
 from lockstep.errors import ContractError
-from lockstep.features.windows import Condition, StateSource, WindowSet, WindowSpec
+from lockstep.windows.semantics import Condition, StateSource, WindowSet, WindowSpec
 
 __all__ = ["Record", "counted", "verdict", "window_values"]
 

@@ -23,12 +23,12 @@ import numpy as np
 
 from lockstep.contracts import Columns, honest, on_time
 from lockstep.errors import ContractError
-from lockstep.features.online_cells import Cells
-from lockstep.features.online_identities import Identities
-from lockstep.features.online_keys import KeyCodes
-from lockstep.features.online_measures import Measure, is_wide, measure_of, measured
-from lockstep.features.online_totals import Kept, Totals, resolved
-from lockstep.features.windows import WindowSet, WindowSpec, rounded
+from lockstep.windows.online.cells import Cells
+from lockstep.windows.online.identities import Identities
+from lockstep.windows.online.keys import KeyCodes
+from lockstep.windows.online.measures import Measure, is_wide, measure_of, measured
+from lockstep.windows.online.totals import Kept, Totals, resolved
+from lockstep.windows.semantics import WindowSet, WindowSpec, rounded
 
 __all__ = ["Folded", "OnlineWindows"]
 

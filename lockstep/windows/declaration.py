@@ -17,7 +17,7 @@ from typing import Any, NoReturn, get_args
 
 from lockstep.contracts import Contract, Field, is_reserved
 from lockstep.errors import UsageError
-from lockstep.features.windows import (
+from lockstep.windows.semantics import (
     MOST_SCALE,
     Aggregate,
     Condition,

@@ -23,7 +23,8 @@ from pyspark.sql import Window
 from pyspark.sql import functions as f
 
 from lockstep.contracts import Contract
-from lockstep.features.batch_values import (
+from lockstep.windows.semantics import VALUES, WindowSet, WindowSpec
+from lockstep.windows.spark_values import (
     Measure,
     cell_columns,
     counted,
@@ -33,7 +34,6 @@ from lockstep.features.batch_values import (
     value_columns,
     window_value,
 )
-from lockstep.features.windows import VALUES, WindowSet, WindowSpec
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from lockstep.errors import ContractError
-from lockstep.features.declaration import Source, Window, bind
-from lockstep.features.reference import Record, counted, window_values
-from lockstep.features.windows import WindowSet, rounded
-from tests.features.window_cases import SCORED, STATE, contract
+from lockstep.windows.declaration import Source, Window, bind
+from lockstep.windows.reference import Record, counted, window_values
+from lockstep.windows.semantics import WindowSet, rounded
+from tests.windows.window_cases import SCORED, STATE, contract
 
 MINUTE = 60_000_000
 NOON = 1_372_680_000_000_000

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.features.online_keys import NOBODY
-from lockstep.features.online_measures import Measured
-from lockstep.features.online_totals import NEVER, Kept, Totals
+from lockstep.windows.online.keys import NOBODY
+from lockstep.windows.online.measures import Measured
+from lockstep.windows.online.totals import NEVER, Kept, Totals
 
 __all__ = ["Cells"]
 

@@ -21,9 +21,9 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from lockstep.contracts import Contract
-from lockstep.features.declaration import Source, Window, bind
-from lockstep.features.reference import Record, window_values
-from lockstep.features.windows import StateSource, WindowSet
+from lockstep.windows.declaration import Source, Window, bind
+from lockstep.windows.reference import Record, window_values
+from lockstep.windows.semantics import StateSource, WindowSet
 
 __all__ = [
     "SCORED",
