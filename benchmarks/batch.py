@@ -27,13 +27,13 @@ from pyspark.sql import functions as f
 
 from benchmarks.report import Report, arguments
 from lockstep.lake import days, partition_files
+from lockstep.lake.spark_events import read_events
 from lockstep.local.home import Home
 from lockstep.local.java import find_java
 from lockstep.registry.approved import approved_model
-from lockstep.scoring.history import read_events
-from lockstep.scoring.session import spark_session
 from lockstep.scoring.spark import Assignment, score_batch
 from lockstep.settings import Settings
+from lockstep.spark.session import spark_session
 from lockstep.warehouse.attempts import Attempt
 from lockstep.warehouse.connect import connect
 

@@ -34,12 +34,12 @@ import pyarrow.compute as pc
 from benchmarks.report import Report, arguments
 from lockstep.contracts import Contract
 from lockstep.lake import days, read_partition, write_partition
+from lockstep.lake.spark_events import windowed_events
 from lockstep.local.home import Home
 from lockstep.local.java import find_java
 from lockstep.progress import Silent
-from lockstep.scoring.history import windowed_events
-from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
+from lockstep.spark.session import spark_session
 from lockstep.training.history import read_windowed
 from lockstep.training.train import make_plan
 from lockstep.windows.semantics import VALUES, WindowSet, WindowSpec

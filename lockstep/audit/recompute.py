@@ -27,7 +27,7 @@ from lockstep.audit.verdict import Recomputed
 from lockstep.contracts import Contract, honest, on_time
 from lockstep.errors import LakeError, marked_in
 from lockstep.lake import partition_files, state_files
-from lockstep.scoring.history import read_records
+from lockstep.lake.spark_events import read_records
 from lockstep.windows.semantics import VALUES, WindowSet
 from lockstep.windows.spark import with_windows
 from lockstep.windows.spark_values import first_copies, micros_of, present

@@ -24,8 +24,8 @@ from lockstep.compiled_model import CompiledModel, open_model
 from lockstep.errors import CheckFailed, LakeError
 from lockstep.progress import Progress, Silent
 from lockstep.registry.mlflow import fetch_model
-from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
+from lockstep.spark.session import spark_session
 from lockstep.warehouse.audits import AuditedDay, record
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.landings import LandedSoFar, landed_so_far

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from lockstep.batch.plan import Plan
 from lockstep.errors import LakeError
 from lockstep.lake import input_fingerprint, partition_files
-from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
+from lockstep.spark.session import spark_session
 from lockstep.warehouse.connect import connect, conninfo
 from lockstep.warehouse.staging import Attempt, begin_attempt, finish_attempt
 
@@ -94,7 +94,7 @@ def _model(settings: Settings, plan: Plan) -> CompiledModel:
 def _score_all(
     settings: Settings, plan: Plan, attempt: Attempt, model: CompiledModel, master: str | None
 ) -> None:
-    from lockstep.scoring.history import read_events, windowed_events
+    from lockstep.lake.spark_events import read_events, windowed_events
     from lockstep.scoring.spark import Assignment, stage_scores
 
     lake, contract = settings.lake, model.contract

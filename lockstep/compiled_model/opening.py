@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lockstep.compiled_model.golden import check_golden
+from lockstep.compiled_model.inference import open_session
 from lockstep.compiled_model.manifest import MANIFEST_KEY, Input, InputType, Manifest, decode
 from lockstep.compiled_model.sealing import check_seal
-from lockstep.compiled_model.session import open_session
 from lockstep.compiled_model.structure import check_structure, parse
 from lockstep.compiled_model.windows import check_windows
 from lockstep.contracts import Contract, Kind

@@ -14,8 +14,8 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.helper import make_tensor_value_info
 
+from lockstep.compiled_model.inference import open_session
 from lockstep.compiled_model.opening import CompiledModel
-from lockstep.compiled_model.session import open_session
 from lockstep.compiled_model.structure import parse
 from lockstep.contracts import Columns, model_inputs
 from lockstep.errors import ModelRefused

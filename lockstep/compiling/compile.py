@@ -12,6 +12,7 @@ from onnx import ModelProto, StringStringEntryProto
 from lockstep.compiled_model import CompiledModel, digest_of, open_model
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiled_model.golden import record_golden
+from lockstep.compiled_model.inference import open_session
 from lockstep.compiled_model.manifest import (
     FORMAT,
     MANIFEST_KEY,
@@ -22,7 +23,6 @@ from lockstep.compiled_model.manifest import (
 )
 from lockstep.compiled_model.parts import trees_part
 from lockstep.compiled_model.sealing import seal
-from lockstep.compiled_model.session import open_session
 from lockstep.compiling.asked import EDGE_EVENTS, Asked, asked_events
 from lockstep.compiling.edges import edge_columns, edge_matrix, spread
 from lockstep.compiling.estimator import Forest, margin_and_score, read_forest

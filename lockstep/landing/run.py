@@ -33,8 +33,8 @@ from lockstep.landing.log import log_of, require_timestamps
 from lockstep.landing.tasks import OUTCOME, Assignment, batch_name, land_batches
 from lockstep.pipeline import Pipeline
 from lockstep.progress import Progress, Silent
-from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
+from lockstep.spark.session import spark_session
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.landings import ChangedDay, Landed, Rejected, changed_days, record
 

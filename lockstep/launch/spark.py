@@ -29,7 +29,7 @@ class SparkJob(SparkSubmitOperator):
         super().__init__(conn_id=_CONNECTION, **arguments)
 
     def execute(self, context: Context) -> None:
-        from lockstep.scoring.session import LOCAL_ENVIRONMENT, LOCAL_SPARK
+        from lockstep.spark.session import LOCAL_ENVIRONMENT, LOCAL_SPARK
 
         if _master().startswith("local"):
             self.conf = {**LOCAL_SPARK, **(self.conf or {})}

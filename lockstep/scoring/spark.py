@@ -23,8 +23,8 @@ import pyarrow as pa
 from lockstep.compiled_model import open_model
 from lockstep.contracts import Validator, encoded_columns
 from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
-from lockstep.scoring.opening import open_scorer
 from lockstep.scoring.scorer import DISTRUSTED_NEXT
+from lockstep.scoring.trusted import open_scorer
 from lockstep.warehouse.staging import Attempt, stage
 from lockstep.windows.semantics import VALUES
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from lockstep.settings import TreeKernel
 
 __all__ = [
-    "BATCH_ROWS",
     "Assignment",
     "TaskFailed",
     "score_batch",
@@ -42,8 +41,6 @@ __all__ = [
     "stage_scores",
 ]
 
-BATCH_ROWS = 8192
-"""Rows of an Arrow batch: where scoring is at its fastest and memory stays small."""
 _OUTCOME = pa.schema(
     [
         pa.field("rows", pa.int64(), nullable=False),

@@ -31,8 +31,8 @@ from lockstep.local.mlflow import Mlflow
 from lockstep.pipeline import Pipeline
 from lockstep.registry.register import register
 from lockstep.registry.release import approve_version
-from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
+from lockstep.spark.session import spark_session
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.ledger import Ledger, MicroBatch, Span

@@ -7,7 +7,7 @@ import pytest
 import spox
 import xgboost
 
-from lockstep.compiled_model.session import open_session
+from lockstep.compiled_model.inference import open_session
 from lockstep.compiling.edges import edge_matrix
 from lockstep.compiling.estimator import margin_and_score, read_forest
 from lockstep.errors import UsageError

@@ -15,8 +15,8 @@ from pyspark.sql import functions as f
 
 from lockstep.contracts import Contract
 from lockstep.lake import write_partition
-from lockstep.scoring.history import read_records
-from lockstep.scoring.session import spark_session
+from lockstep.lake.spark_events import read_records
+from lockstep.spark.session import spark_session
 from tests.batch_house import java
 from tests.contracts.contract_cases import Case, drawn, recorded
 

@@ -22,8 +22,8 @@ from lockstep.errors import (
     marked,
 )
 from lockstep.lake import read_partition, require_columns
-from lockstep.scoring.history import read_events
-from lockstep.scoring.session import spark_session, told_by_spark
+from lockstep.lake.spark_events import read_events
+from lockstep.spark.session import spark_session, told_by_spark
 from tests.lake.nasty_files import CONTRACT, DAY, FILES, lay
 
 

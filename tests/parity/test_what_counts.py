@@ -17,13 +17,13 @@ from pyspark.sql import SparkSession
 from lockstep.contracts import Contract, Judge, Limits, readable_at
 from lockstep.errors import LakeError, marked_in
 from lockstep.lake import LANDED, counted, read_rows, write_partition
+from lockstep.lake.spark_events import read_records, windowed_events
 from lockstep.landing.source import _SCHEMA
 from lockstep.landing.tasks import Assignment, land_batches
 from lockstep.pipeline import Stream
 from lockstep.progress import Silent
-from lockstep.scoring.history import read_records, windowed_events
-from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
+from lockstep.spark.session import spark_session
 from lockstep.training.dataset import read_rows as training_rows
 from lockstep.training.definition import Label, Period
 from lockstep.training.history import read_windowed

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from pyspark.sql import SparkSession
 
 from lockstep.contracts import NO_LIMITS, Contract, Validator, columns_from_arrow
-from lockstep.scoring.judging import FOLDER, judged
-from lockstep.scoring.session import spark_session
+from lockstep.lake.spark_judging import FOLDER, judged
+from lockstep.spark.session import spark_session
 from lockstep.windows.semantics import WindowSet
 from lockstep.windows.spark import with_windows
 from tests.contracts.test_validation import DTYPES, values

@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from lockstep.lake import days, write_partition
+from lockstep.lake.spark_events import windowed_events
 from lockstep.progress import Silent
-from lockstep.scoring.history import windowed_events
-from lockstep.scoring.session import spark_session
 from lockstep.settings import Settings
+from lockstep.spark.session import spark_session
 from lockstep.training.history import read_windowed
 from lockstep.windows.semantics import VALUES
 from tests.batch_house import java  # noqa: F401 - a fixture

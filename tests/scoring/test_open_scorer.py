@@ -20,7 +20,7 @@ from lockstep.errors import UsageError
 from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
 from lockstep.scoring import Engine, OnnxScorer, Scores, open_scorer
-from lockstep.scoring import opening as opening_module
+from lockstep.scoring import trusted as trusted_module
 from lockstep.scoring import spark as spark_module
 from lockstep.scoring.row_features import RowFeatures
 from lockstep.scoring.spark import Assignment, _Worker
@@ -154,7 +154,7 @@ class _LargeBatches(NumpyKernel):
     ],
 )
 def test_a_kernel_that_differs_does_not_serve(monkeypatch, caplog, broken, why):
-    monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": broken})
+    monkeypatch.setattr(trusted_module, "MAKERS", {**choice.MAKERS, "compiled": broken})
     model = small_compiled().model
     with caplog.at_level(logging.WARNING, "lockstep.scoring"):
         scorer = open_scorer(model)
@@ -172,7 +172,7 @@ def test_a_model_that_cannot_be_cut_is_scored_all_the_same(monkeypatch, caplog):
     def failing(*_):
         raise ValueError("what nobody expected")
 
-    monkeypatch.setattr(opening_module, "lay_out", failing)
+    monkeypatch.setattr(trusted_module, "lay_out", failing)
     engine = open_scorer(small_compiled().model).engine
     why = "the cut failed: ValueError: what nobody expected"
     assert engine == Engine("onnxruntime", why, distrusted=True)
@@ -186,7 +186,7 @@ def test_a_host_without_compiled_code_has_numpy(monkeypatch, caplog, asked, leve
     def refused(_):
         raise KernelUnavailable("llvmlite is not installed")
 
-    monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": refused})
+    monkeypatch.setattr(trusted_module, "MAKERS", {**choice.MAKERS, "compiled": refused})
     with caplog.at_level(logging.INFO, "lockstep.scoring"):
         scorer = open_scorer(small_compiled().model, asked)
     assert scorer.engine == Engine("numpy", "llvmlite is not installed")
@@ -241,7 +241,7 @@ def test_a_spark_worker_opens_its_own():
 
 
 def test_a_spark_task_tells_that_its_kernel_is_distrusted(monkeypatch):
-    monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": _OneBitOff})
+    monkeypatch.setattr(trusted_module, "MAKERS", {**choice.MAKERS, "compiled": _OneBitOff})
     monkeypatch.setattr(_Worker, "_open", None)
     compiled = small_compiled().model
     sent = Assignment(compiled.data, compiled.digest, Attempt.__new__(Attempt), "", "auto")
@@ -293,7 +293,7 @@ def test_parts_of_a_model_give_what_the_whole_gives():
 def test_the_worker_says_what_evaluates_its_trees(monkeypatch, kernel):
     """In its health page and, where a kernel differed, in its metrics."""
     if kernel == "distrusted":
-        monkeypatch.setattr(opening_module, "MAKERS", {**choice.MAKERS, "compiled": _OneBitOff})
+        monkeypatch.setattr(trusted_module, "MAKERS", {**choice.MAKERS, "compiled": _OneBitOff})
 
     @contextmanager
     def nothing(*_):

@@ -20,7 +20,7 @@ from onnx.helper import (
 )
 from onnx.numpy_helper import from_array
 
-from lockstep.compiled_model.session import open_session
+from lockstep.compiled_model.inference import open_session
 
 LT, LEQ = 1, 0
 SPECIAL = np.array(

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from lockstep.scoring import opening
+from lockstep.scoring import trusted as opening
 from lockstep.warehouse.ledger import Ledger
 from streaming import app, horizon, patience
 from streaming.sending import Sender

@@ -12,9 +12,9 @@ import pytest
 
 from lockstep.audit.request import request_of
 from lockstep.audit.run import audit_day
+from lockstep.lake.spark_events import windowed_events
 from lockstep.landing.run import land
-from lockstep.scoring.history import windowed_events
-from lockstep.scoring.session import spark_session
+from lockstep.spark.session import spark_session
 from lockstep.warehouse.connect import connect
 from streaming.replay import Recorded
 from tests.batch_house import java  # noqa: F401 - a fixture

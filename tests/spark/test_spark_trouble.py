@@ -6,7 +6,7 @@ import pytest
 from py4j.protocol import Py4JError, Py4JNetworkError
 from pyspark.errors import AnalysisException, IllegalArgumentException, PySparkException
 
-from lockstep.scoring.spark_trouble import spark_said, spark_trouble
+from lockstep.spark.trouble import spark_said, spark_trouble
 from lockstep.trouble import Trouble
 
 _READING = (

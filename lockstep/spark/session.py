@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lockstep.errors import SparkFailed, Transient, UsageError, marked_in
-from lockstep.scoring.spark_trouble import spark_account, spark_said, spark_trouble
+from lockstep.spark.trouble import spark_account, spark_said, spark_trouble
 from lockstep.trouble import Trouble
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["LOCAL_ENVIRONMENT", "LOCAL_SPARK", "spark_session", "told_by_spark"]
+__all__ = ["BATCH_ROWS", "LOCAL_ENVIRONMENT", "LOCAL_SPARK", "spark_session", "told_by_spark"]
+
+BATCH_ROWS = 8192
+"""Rows of an Arrow batch: where scoring is at its fastest and memory stays small."""
 
 LOCAL_SPARK = {
     "spark.ui.enabled": "false",
@@ -48,8 +51,6 @@ def spark_session(name: str, master: str | None, *, left: str, next: str) -> Ite
         import pyspark  # noqa: F401  whether it is there
     except ImportError as error:
         raise UsageError(f"this needs pyspark: {error}", next="uv sync --extra batch") from None
-
-    from lockstep.scoring.spark import BATCH_ROWS
 
     with told_by_spark(left=left, next=next):
         spark = _start(name, master)

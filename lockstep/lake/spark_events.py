@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lockstep.contracts import NO_LIMITS, Contract, Limits
 from lockstep.lake import partition_files, require_columns, state_files
-from lockstep.scoring.judging import FOLDER, judged
+from lockstep.lake.spark_judging import FOLDER, judged
 from lockstep.windows.semantics import WindowSet
 
 if TYPE_CHECKING:
