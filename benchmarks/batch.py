@@ -18,7 +18,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -31,10 +30,9 @@ from lockstep.lake.spark_events import read_events
 from lockstep.local.home import Home
 from lockstep.local.java import find_java
 from lockstep.registry.approved import approved_model
-from lockstep.scoring.spark import Assignment, score_batch
+from lockstep.scoring.spark import SentModel, score_batch
 from lockstep.settings import Settings
 from lockstep.spark.session import spark_session
-from lockstep.warehouse.attempts import Attempt
 from lockstep.warehouse.connect import connect
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 
 USE_CASE = "flight_delay"
 KERNELS = ("onnxruntime", "numpy", "compiled")
-NO_ATTEMPT = Attempt(0, date.min, "", "", 0, 0, "", 0, "", None, None, None, "open")
 _OUTCOME = pa.schema([pa.field("rows", pa.int64())])
 
 
@@ -65,7 +62,7 @@ def main() -> None:
         events = events.withColumn("window_values", values).repartition(2).persist()
         expected = events.count()
         work = {"transport": transport} | {
-            kernel: partial(scored, Assignment(model.data, model.digest, NO_ATTEMPT, "", kernel))
+            kernel: partial(scored, SentModel(model.data, model.digest, kernel))
             for kernel in KERNELS
         }
         for turn in range(2 if given.quick else 4):
@@ -89,8 +86,8 @@ def transport(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     yield counted(sum(batch.num_rows for batch in batches))
 
 
-def scored(assignment: Assignment, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield counted(sum(score_batch(assignment, batch).num_rows for batch in batches))
+def scored(sent: SentModel, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield counted(sum(score_batch(sent, batch).num_rows for batch in batches))
 
 
 def counted(rows: int) -> pa.RecordBatch:

@@ -94,8 +94,9 @@ def _model(settings: Settings, plan: Plan) -> CompiledModel:
 def _score_all(
     settings: Settings, plan: Plan, attempt: Attempt, model: CompiledModel, master: str | None
 ) -> None:
+    from lockstep.batch.tasks import Assignment, stage_scores
     from lockstep.lake.spark_events import read_events, windowed_events
-    from lockstep.scoring.spark import Assignment, stage_scores
+    from lockstep.scoring.spark import SentModel
 
     lake, contract = settings.lake, model.contract
     copies = plan.input_copies + plan.input_refused > 0
@@ -114,8 +115,8 @@ def _score_all(
             files = partition_files(lake, plan.source, plan.day)
             limits = model.windows.limits
             events = read_events(spark, contract, lake, files, limits, copies=copies)
-        assignment = Assignment(model.data, plan.digest, attempt, info, settings.tree_kernel)
-        stage_scores(events, assignment)
+        sent = SentModel(model.data, plan.digest, settings.tree_kernel)
+        stage_scores(events, Assignment(sent, attempt, info))
 
 
 def _refuse_changed(settings: Settings, plan: Plan, windows: WindowSet) -> None:

@@ -1,20 +1,11 @@
-"""Scoring in Spark: what runs on the driver and in each Python worker.
+"""Scoring in a Python worker of Spark: a batch of events in, a batch of rows to store out.
 
-DataFrames and mapInArrow only, so that a Spark Connect session will do. The model travels in
-the closure; nothing here reads models/, a registry or settings on a worker.
-
-Each task stages its rows in one transaction of its own, so a task that Spark runs twice stages
-them once. What a task found out comes back as one row, and with it an error that trying again
-cannot help. An error that passes is raised, so that Spark tries the task again or gives up the
-job; it is found again in Spark's own error.
+The model travels in the closure; nothing here reads models/, a registry or settings.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,143 +13,59 @@ import pyarrow as pa
 
 from lockstep.compiled_model import open_model
 from lockstep.contracts import Validator, encoded_columns
-from lockstep.errors import ContractError, LockstepError, Terminal, marked, marked_in
-from lockstep.scoring.scorer import DISTRUSTED_NEXT
+from lockstep.errors import ContractError
 from lockstep.scoring.trusted import open_scorer
-from lockstep.warehouse.staging import Attempt, stage
 from lockstep.windows.semantics import VALUES
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
-
     from lockstep.settings import TreeKernel
 
-__all__ = [
-    "Assignment",
-    "TaskFailed",
-    "score_batch",
-    "score_batches",
-    "stage_scores",
-]
-
-_OUTCOME = pa.schema(
-    [
-        pa.field("rows", pa.int64(), nullable=False),
-        pa.field("error", pa.string()),
-        pa.field("distrusted", pa.string()),
-    ]
-)
-_OUTCOME_DDL = "rows long, error string, distrusted string"
-
-log = logging.getLogger("lockstep.scoring")
+__all__ = ["SentModel", "distrusted", "score_batch"]
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """What a task must know. Pickled to the workers."""
+class SentModel:
+    """What a worker scores with. Pickled to the workers."""
 
-    model: bytes = field(repr=False)
+    data: bytes = field(repr=False)
     digest: str
-    attempt: Attempt
-    conninfo: str = field(repr=False)
-    """libpq connection string of the scorer role, with its password."""
     tree_kernel: TreeKernel = "auto"
-
-
-def stage_scores(events: DataFrame, assignment: Assignment) -> int:
-    """Score `events` and stage every row; returns how many were staged.
-
-    Warns of workers whose tree kernel did not answer as ONNX Runtime does, and does not serve.
-    Raises what a task raised: ContractError with the value and its event, Unreachable when the
-    warehouse went away. What other tasks have staged stays in the attempt's table.
-    """
-    from pyspark.errors import PySparkException
-
-    try:
-        outcomes = events.mapInArrow(partial(score_batches, assignment), _OUTCOME_DDL).collect()
-    except PySparkException as error:
-        raise (marked_in(str(error)) or error) from None
-    for outcome in outcomes:
-        if told := marked_in(outcome["error"] or ""):
-            raise told
-    for distrusted in {outcome["distrusted"] for outcome in outcomes} - {None}:
-        log.warning(
-            "model %s: workers evaluate trees with %s. %s",
-            *(assignment.digest[:12], distrusted, DISTRUSTED_NEXT),
-        )
-    return sum(outcome["rows"] for outcome in outcomes)
-
-
-def score_batches(
-    assignment: Assignment, batches: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    """One task: score and stage its batches, and tell the outcome in one row."""
-    rows, told = 0, None
-    try:
-        rows = _stage(assignment, batches)
-    except Terminal as error:
-        told = marked(error)
-    except LockstepError as error:
-        raise TaskFailed(marked(error)) from None
-    outcome = {"rows": rows, "error": told, "distrusted": _Worker.distrusted()}
-    yield pa.RecordBatch.from_pylist([outcome], schema=_OUTCOME)
-
-
-class TaskFailed(Exception):
-    """A task met an error that passes. Its text carries the error to the driver."""
-
-
-def _stage(assignment: Assignment, batches: Iterable[pa.RecordBatch]) -> int:
-    raised: list[LockstepError] = []
-
-    def scored() -> Iterator[pa.RecordBatch]:
-        try:
-            for batch in batches:
-                if batch.num_rows:
-                    yield score_batch(assignment, batch)
-        except LockstepError as error:
-            # The database driver pulls these batches, and would turn the error into its own.
-            raised.append(error)
-            raise
-
-    try:
-        return stage(assignment.conninfo, assignment.attempt, scored())
-    except Exception:
-        if raised:
-            raise raised[0] from None
-        raise
 
 
 class _Worker:
     """One opened model in this Python process, for all the tasks that Spark gives it."""
 
-    _open: _Worker | None = None
+    opened: _Worker | None = None
 
-    def __init__(self, assignment: Assignment) -> None:
-        model = open_model(assignment.model, digest=assignment.digest)
-        self.opened_for = (assignment.digest, assignment.tree_kernel)
+    def __init__(self, sent: SentModel) -> None:
+        model = open_model(sent.data, digest=sent.digest)
+        self.opened_for = (sent.digest, sent.tree_kernel)
         self.contract = model.contract
         self.validator = Validator(model.contract)
         # In this process, because compiled code cannot be sent: once, before the first batch.
-        self.scorer = open_scorer(model, assignment.tree_kernel)
+        self.scorer = open_scorer(model, sent.tree_kernel)
 
     @classmethod
-    def get(cls, assignment: Assignment) -> _Worker:
-        wanted = (assignment.digest, assignment.tree_kernel)
-        if cls._open is None or cls._open.opened_for != wanted:
-            cls._open = cls(assignment)
-        return cls._open
-
-    @classmethod
-    def distrusted(cls) -> str | None:
-        """What evaluates the trees, and why, where a kernel was found to answer otherwise."""
-        engine = cls._open.scorer.engine if cls._open else None
-        return str(engine) if engine and engine.distrusted else None
+    def get(cls, sent: SentModel) -> _Worker:
+        wanted = (sent.digest, sent.tree_kernel)
+        if cls.opened is None or cls.opened.opened_for != wanted:
+            cls.opened = cls(sent)
+        return cls.opened
 
 
-def score_batch(assignment: Assignment, batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows to stage for a batch of events. Raises ContractError for one that does not fit."""
-    worker = _Worker.get(assignment)
+def distrusted() -> str | None:
+    """What evaluates the trees in this process, and why, where a kernel was found to answer
+    otherwise than ONNX Runtime."""
+    engine = _Worker.opened.scorer.engine if _Worker.opened else None
+    return str(engine) if engine and engine.distrusted else None
+
+
+def score_batch(sent: SentModel, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows to store for a batch of events, with their window values where it has some.
+
+    Raises ContractError for an event that does not fit.
+    """
+    worker = _Worker.get(sent)
     contract = worker.contract
     columns = encoded_columns(contract, batch)
     wrong = worker.validator.violations(columns)

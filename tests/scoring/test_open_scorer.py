@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from lockstep.batch import tasks
 from lockstep.compiled_model.parts import cut_at_trees, features_part
 from lockstep.contracts import EncodedStrings, encoded_columns
 from lockstep.errors import UsageError
@@ -21,9 +22,8 @@ from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
 from lockstep.scoring import Engine, OnnxScorer, Scores, open_scorer
 from lockstep.scoring import trusted as trusted_module
-from lockstep.scoring import spark as spark_module
 from lockstep.scoring.row_features import RowFeatures
-from lockstep.scoring.spark import Assignment, _Worker
+from lockstep.scoring.spark import SentModel, _Worker
 from lockstep.scoring.trees import choice
 from lockstep.scoring.trees.edge_rows import edge_rows
 from lockstep.scoring.trees.kernel import KernelUnavailable
@@ -233,8 +233,7 @@ def test_an_unknown_kernel_is_named(monkeypatch):
 
 def test_a_spark_worker_opens_its_own():
     compiled = small_compiled().model
-    attempt = Attempt.__new__(Attempt)
-    sent = Assignment(compiled.data, compiled.digest, attempt, "", "compiled")
+    sent = SentModel(compiled.data, compiled.digest, "compiled")
     worker = _Worker.get(pickle.loads(pickle.dumps(sent)))  # noqa: S301
     assert worker.scorer.engine == Engine("compiled")
     assert _Worker.get(sent) is worker
@@ -242,15 +241,15 @@ def test_a_spark_worker_opens_its_own():
 
 def test_a_spark_task_tells_that_its_kernel_is_distrusted(monkeypatch):
     monkeypatch.setattr(trusted_module, "MAKERS", {**choice.MAKERS, "compiled": _OneBitOff})
-    monkeypatch.setattr(_Worker, "_open", None)
+    monkeypatch.setattr(_Worker, "opened", None)
     compiled = small_compiled().model
-    sent = Assignment(compiled.data, compiled.digest, Attempt.__new__(Attempt), "", "auto")
-    monkeypatch.setattr(spark_module, "_stage", lambda *_: 5 if _Worker.get(sent) else 0)
-    (outcome,) = spark_module.score_batches(sent, [])
+    sent = SentModel(compiled.data, compiled.digest)
+    monkeypatch.setattr(tasks, "_stage", lambda *_: 5 if _Worker.get(sent) else 0)
+    (outcome,) = tasks.score_batches(tasks.Assignment(sent, Attempt.__new__(Attempt), ""), [])
     (told,) = outcome.to_pylist()
     assert (told["rows"], told["error"]) == (5, None)
     assert told["distrusted"].startswith("onnxruntime (the compiled kernel differs on ")
-    monkeypatch.setattr(_Worker, "_open", None)
+    monkeypatch.setattr(_Worker, "opened", None)
 
 
 def test_a_kernel_serves_from_as_many_rows_on_as_are_worth_it():
