@@ -318,7 +318,7 @@ def _migrations(stack: Stack, progress: Progress, refused: Refused) -> bool:
 
     def migrate(pipeline: Pipeline) -> None:
         name = pipeline.use_case
-        done = upgrade(settings, name, stack.repository / "schemas" / "warehouse")
+        done = upgrade(settings, name)
         if done.changed:
             progress("postgres", f"schema {name} is now at revision {done.after}")
 

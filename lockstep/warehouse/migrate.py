@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MIGRATIONS", "Migrated", "upgrade"]
 
-MIGRATIONS = Path("schemas/warehouse")
+MIGRATIONS = Path(__file__).parent / "migrations"
 _PATIENCE = 60.0
 """Seconds: how long a migration waits for a lock. Whoever comes after it waits as well."""
 
@@ -50,10 +50,9 @@ class Migrated:
 def upgrade(settings: Settings, use_case: str, migrations: Path = MIGRATIONS) -> Migrated:
     """Create or upgrade the schema of `use_case`, and let the configured logins use it.
 
-    Raises UsageError without the migration scripts or Alembic, Unreachable without warehouse.
+    Raises UsageError without Alembic, Unreachable without warehouse.
     """
     group(use_case, "owner")
-    _check_scripts(migrations)
     info = settings.url("owner")
     with (
         open_connection(info, use_case) as conn,
@@ -94,14 +93,6 @@ def _allowed(conn: psycopg.Connection[Any], use_case: str) -> Iterator[None]:
             next="let LOCKSTEP_OWNER_URL name a login that may create roles and, in this"
             " database, schemas (for roles that exist already: a member with ADMIN OPTION)",
         ) from None
-
-
-def _check_scripts(migrations: Path) -> None:
-    if not (migrations / "env.py").is_file():
-        raise UsageError(
-            f"the warehouse's migrations are not at {migrations.absolute()}",
-            next="run this from the repository's root (they are not part of the wheel)",
-        )
 
 
 def _make_groups(conn: psycopg.Connection[Any], use_case: str) -> None:

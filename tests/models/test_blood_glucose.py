@@ -148,7 +148,7 @@ def deployed(
     (root / "models").mkdir()
     (root / "schemas").mkdir()
     files = ("models/__init__.py", f"models/{USE_CASE}", f"schemas/{USE_CASE}")
-    for name in (*files, "schemas/warehouse", "streaming"):
+    for name in (*files, "streaming"):
         (root / name).symlink_to(REPOSITORY / name)
     repository = TinyRepository(root, warehouse_settings.home)
     lake = str(root / "lake")

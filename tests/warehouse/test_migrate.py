@@ -49,13 +49,6 @@ def test_all_at_once(warehouse_settings, name):
     assert sorted(f.changed for f in found) == [False, False, False, True]
 
 
-def test_without_the_scripts(warehouse_settings, name, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="migrations are not at") as error:
-        upgrade(warehouse_settings, name)
-    assert "repository's root" in str(error.value)
-
-
 def test_a_migration_that_fails_leaves_nothing(house, tmp_path):
     scripts = tmp_path / "warehouse"
     shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
