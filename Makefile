@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(SYNCED) ## everything, on real flights: train, approve, score by Airflow and by Kafka, compare
-	@$(BIN)/python -m models.flight_delay.demo
+	@$(BIN)/python -m demo.flights
 
 # -E: without the caller's PYTHON* variables (one takes the asserts out, another ends in warnings).
 # Two processes, each with its own services: much of a test is waiting for one of them. A file's

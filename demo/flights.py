@@ -23,10 +23,10 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaProducer
 
+from demo.airflow_api import Airflow
 from lockstep.local.loopback import http_missing
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
-from models.flight_delay.airflow_api import Airflow
 from streaming.replay import ensure_topic
 
 USE_CASE = "flight_delay"

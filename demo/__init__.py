@@ -1,0 +1,1 @@
+"""What `make demo` runs: a use case's whole life, in the commands that a user types."""
