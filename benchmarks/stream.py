@@ -35,8 +35,8 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.report import Report, arguments
+from lockstep.local.kafka.topics import create_topics, topics_of
 from lockstep.local.loopback import http_missing
-from lockstep.local.topics import create_topics, topics_of
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model
 from lockstep.settings import Settings

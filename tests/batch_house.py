@@ -20,7 +20,7 @@ from lockstep.batch.steps import STEPS, Outcome
 from lockstep.lake import write_partition
 from lockstep.local.home import Home
 from lockstep.local.java import find_java
-from lockstep.local.mlflow import Mlflow
+from lockstep.local.mlflow.server import Mlflow
 from lockstep.pipeline import Pipeline
 from lockstep.registry.register import register
 from lockstep.registry.release import approve_version

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
 from lockstep.local.home import Home, silent
-from lockstep.local.kafka import Kafka
-from lockstep.local.mlflow import Mlflow
-from lockstep.local.postgres import Postgres
+from lockstep.local.kafka.broker import Kafka
+from lockstep.local.mlflow.server import Mlflow
+from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import leftovers, stop, stragglers
 from lockstep.settings import Settings
 from tests.surroundings import settle

@@ -21,11 +21,11 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from lockstep.errors import LockstepError, ServiceFailed, Terminal, UsageError
-from lockstep.local.airflow import PARTS, Airflow
+from lockstep.local.airflow.server import PARTS, Airflow
 from lockstep.local.home import Home, Progress, silent, write_atomically
-from lockstep.local.kafka import Kafka
-from lockstep.local.mlflow import Mlflow
-from lockstep.local.postgres import Postgres
+from lockstep.local.kafka.broker import Kafka
+from lockstep.local.mlflow.server import Mlflow
+from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import (
     Service,
     cancel,

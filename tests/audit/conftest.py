@@ -27,7 +27,7 @@ from lockstep.audit.request import Request, request_of
 from lockstep.audit.run import audit_day
 from lockstep.contracts import Contract, columns_from_arrow
 from lockstep.lake import write_partition
-from lockstep.local.mlflow import Mlflow
+from lockstep.local.mlflow.server import Mlflow
 from lockstep.pipeline import Pipeline
 from lockstep.registry.register import register
 from lockstep.registry.release import approve_version

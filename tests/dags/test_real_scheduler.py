@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from lockstep.lake import write_partition
-from lockstep.local.airflow import PARTS, Airflow
+from lockstep.local.airflow.server import PARTS, Airflow
 from lockstep.local.home import Home, silent
-from lockstep.local.postgres import Postgres
+from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import stop
 from lockstep.settings import Settings
 from tests.batch_house import BatchHouse, flights_of

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from lockstep.errors import Terminal, Unreachable
 from lockstep.kafka.reader import Reader, told
-from lockstep.local.kafka import Kafka
+from lockstep.local.kafka.broker import Kafka
 
 
 @pytest.fixture

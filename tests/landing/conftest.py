@@ -19,7 +19,7 @@ from kafka import KafkaProducer
 
 from lockstep.lake import LANDED
 from lockstep.landing.run import Landing, land
-from lockstep.local.kafka import Kafka
+from lockstep.local.kafka.broker import Kafka
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate

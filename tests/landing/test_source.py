@@ -14,7 +14,7 @@ from lockstep.contracts import Limits
 from lockstep.landing.log import log_of
 from lockstep.landing.source import KafkaLog
 from lockstep.landing.tasks import Assignment, land_batches
-from lockstep.local.kafka import Kafka
+from lockstep.local.kafka.broker import Kafka
 from tests.landing.conftest import contract, event
 from tests.streaming.nasty import Nasty, noise, produce
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lockstep.local.home import Home
-from lockstep.local.postgres import Postgres
+from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import leftovers, stop
 
 REPOSITORY = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lockstep.local import unprivileged
+from lockstep.local.postgres import unprivileged
 from lockstep.local.service import leftovers, running_pid, stragglers
 from lockstep.settings import STACK_ENV, Settings
 from tests.local.conftest import REPOSITORY, Command, until

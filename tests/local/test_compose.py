@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lockstep.local.kafka_jars import KAFKA_VERSION
+from lockstep.local.kafka.jars import KAFKA_VERSION
 from lockstep.pipeline import Pipeline
 
 REPOSITORY = Path(__file__).parents[2]

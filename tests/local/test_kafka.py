@@ -8,7 +8,7 @@ import pytest
 from kafka.admin import ConfigResource
 
 from lockstep.errors import UsageError
-from lockstep.local.kafka import Kafka
+from lockstep.local.kafka.broker import Kafka
 from lockstep.pipeline import Batch, Pipeline, Topics
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from lockstep.errors import ServiceFailed
 from lockstep.local.home import Home, silent
-from lockstep.local.postgres import Postgres
+from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import leftovers, running_pid, stop
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.local import unprivileged
+from lockstep.local.postgres import unprivileged
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become someone else")
 

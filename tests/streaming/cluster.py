@@ -14,8 +14,8 @@ from kafka.errors import KafkaError
 
 from lockstep.local.home import Home, silent, write_atomically
 from lockstep.local.java import Java, find_java
-from lockstep.local.kafka import Kafka
-from lockstep.local.kafka_jars import class_path
+from lockstep.local.kafka.broker import Kafka
+from lockstep.local.kafka.jars import class_path
 from lockstep.local.service import Service, base_environment, run, running_pid, start, stop
 from tests.streaming.deployment import until
 from tests.streaming.proxy import Proxy

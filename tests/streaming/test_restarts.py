@@ -19,9 +19,9 @@ import pytest
 
 from lockstep.errors import Transient
 from lockstep.local.home import Home, silent
-from lockstep.local.kafka import Kafka
+from lockstep.local.kafka.broker import Kafka
 from lockstep.local.loopback import port_is_free
-from lockstep.local.postgres import Postgres
+from lockstep.local.postgres.server import Postgres
 from lockstep.local.process import descendants
 from lockstep.local.service import running_pid, stop
 from lockstep.settings import Settings

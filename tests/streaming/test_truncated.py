@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition
 
 from lockstep.kafka.reader import Reader
 from lockstep.local.home import Home, silent
-from lockstep.local.kafka import Kafka
+from lockstep.local.kafka.broker import Kafka
 from lockstep.local.service import stop
 from tests.streaming.deployment import PARTITIONS, Deployment, until
 from tests.streaming.windowed import records_of, send

@@ -21,8 +21,8 @@ import psycopg
 from psycopg import sql
 
 from lockstep.errors import ServiceFailed
-from lockstep.local import unprivileged
 from lockstep.local.home import Home, Progress, write_atomically
+from lockstep.local.postgres import unprivileged
 from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
 
 __all__ = ["Postgres"]

@@ -8,7 +8,7 @@ import sys
 from lockstep.errors import ServiceFailed
 from lockstep.local.home import Home, Progress
 from lockstep.local.loopback import http_missing
-from lockstep.local.postgres import Postgres
+from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import Service, base_environment, start
 
 __all__ = ["Mlflow"]

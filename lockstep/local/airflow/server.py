@@ -21,7 +21,7 @@ from lockstep.errors import ServiceFailed
 from lockstep.local.home import Home, Progress, write_atomically
 from lockstep.local.java import find_java
 from lockstep.local.loopback import http_get
-from lockstep.local.postgres import Postgres
+from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import (
     Service,
     base_environment,

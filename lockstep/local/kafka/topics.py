@@ -1,6 +1,6 @@
 """The topics of a use case, on the local broker or on a cluster.
 
-    python -m lockstep.local.topics USE_CASE [REPLICATION]
+    python -m lockstep.local.kafka.topics USE_CASE [REPLICATION]
 
 creates those that are missing on LOCKSTEP_KAFKA.
 """

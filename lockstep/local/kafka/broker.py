@@ -13,10 +13,10 @@ from kafka.errors import KafkaError
 from lockstep.errors import ServiceFailed
 from lockstep.local.home import Home, Progress, write_atomically
 from lockstep.local.java import Java, find_java
-from lockstep.local.kafka_jars import class_path
+from lockstep.local.kafka.jars import class_path
+from lockstep.local.kafka.topics import Topic, admin, create_topics, topics_of
 from lockstep.local.loopback import port_is_free
 from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
-from lockstep.local.topics import Topic, admin, create_topics, topics_of
 from lockstep.pipeline import Pipeline
 
 __all__ = ["Kafka"]

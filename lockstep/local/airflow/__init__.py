@@ -1,0 +1,1 @@
+"""Airflow: the scheduler, the pages and what DAG runs need of this machine."""

@@ -1,0 +1,1 @@
+"""MLflow: the registry's server."""

@@ -1,0 +1,1 @@
+"""Postgres: the warehouse's server, with a login for each role."""
