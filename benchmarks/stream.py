@@ -31,10 +31,10 @@ from datetime import date
 from typing import Any
 
 import msgspec
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
 from benchmarks.report import Report, arguments
+from lockstep.kafka import clients
 from lockstep.local.kafka.topics import create_topics, topics_of
 from lockstep.local.loopback import http_missing
 from lockstep.pipeline import Pipeline
@@ -189,14 +189,14 @@ def fresh_name() -> str:
 
 def fresh_topic(settings: Settings) -> str:
     topic = fresh_name()
-    admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+    admin = clients.admin(settings.kafka, "bench")
     for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values():
         future.result()
     return topic
 
 
 def fill(settings: Settings, topic: str, events: list[tuple[str, bytes]]) -> None:
-    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 20, "log_level": 0})
+    producer = clients.producer(settings.kafka, "bench", {"linger.ms": 20})
     for name, value in events:
         while True:
             try:

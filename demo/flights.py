@@ -21,9 +21,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaProducer
 
 from demo.airflow_api import Airflow
+from lockstep.kafka.clients import topic_admin
 from lockstep.local.loopback import http_missing
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
@@ -244,9 +245,8 @@ def worker(topic: str) -> Any:
 
 def fresh_topic(settings: Settings, pipeline: Pipeline) -> str:
     """The pipeline's topic with the next free number, a second one, and their state topics."""
-    admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
-    known = set(admin.list_topics())
-    admin.close()
+    with topic_admin(settings.kafka) as admin:
+        known = set(admin.list_topics())
     number = 1
     while (topic := f"{pipeline.topics.events}.demo-{number}") in known:
         number += 1

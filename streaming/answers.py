@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from rich.progress import Progress
 
 from lockstep.errors import Terminal, Transient
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader
 from lockstep.kafka.trouble import kafka_trouble
 from lockstep.pipeline import Pipeline
@@ -129,13 +129,6 @@ def _require_passing(error: KafkaError) -> None:
 
 
 def _reader(kafka: str) -> Consumer:
-    return Consumer(
-        {
-            **common(kafka),
-            "group.id": "lockstep.replay",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "fetch.wait.max.ms": 50,
-            "fetch.queue.backoff.ms": 5,
-        }
+    return clients.consumer(
+        kafka, "lockstep.replay", {"fetch.wait.max.ms": 50, "fetch.queue.backoff.ms": 5}
     )

@@ -13,10 +13,10 @@ import logging
 import threading
 from collections.abc import Callable
 
-from confluent_kafka import OFFSET_END, Consumer, TopicPartition
+from confluent_kafka import OFFSET_END, TopicPartition
 
 from lockstep.errors import printable, reason_of
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 
 __all__ = ["ControlTopic", "is_refresh"]
 
@@ -55,16 +55,15 @@ class ControlTopic:
 
     def _listen(self) -> None:
         """Read what comes from now on. Raises whatever Kafka's client says."""
-        consumer = Consumer(
+        consumer = clients.consumer(
+            self._kafka,
+            "lockstep.control",
             {
-                **common(self._kafka),
-                "group.id": "lockstep.control",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "latest",
                 # Hints are small: nobody fills this process's memory through them.
                 "queued.max.messages.kbytes": 64,
                 "fetch.message.max.bytes": 65_536,
-            }
+            },
+            start="latest",
         )
         try:
             found = consumer.list_topics(self._topic, timeout=_TIMEOUT_S).topics[self._topic]

@@ -21,7 +21,7 @@ import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from lockstep.contracts import Columns, Contract
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader, recorded_at, told
 from lockstep.kafka.trouble import LOG_MOVED
 from lockstep.kafka.unreadable import is_unreadable, unreadable
@@ -79,12 +79,8 @@ class Intake:
         """time.monotonic() when the client last said that something is wrong."""
         self._position: dict[int, int] = {}
         """Partition -> the ledger's next offset once everything handed over is written."""
+        self._group = f"lockstep.{pipeline.use_case}.{self._topic}"
         self._configuration: dict[str, Any] = {
-            **common(kafka),
-            "group.id": f"lockstep.{pipeline.use_case}.{self._topic}",
-            "enable.auto.commit": False,
-            # Never used: every assignment seeks to the ledger's offset.
-            "auto.offset.reset": "error",
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 1000,
@@ -94,7 +90,7 @@ class Intake:
             "fetch.queue.backoff.ms": 5,
             "error_cb": self._broker_trouble,
         }
-        self._consumer = Consumer(self._configuration)
+        self._consumer = self._joining()
 
     def run(self) -> None:
         """Score until told to stop, then hand over what is in hand. Raises what failed."""
@@ -127,6 +123,10 @@ class Intake:
             self._take_over(None)
             self._consumer.close()
 
+    def _joining(self) -> Consumer:
+        # No offset of Kafka's is used: every assignment seeks to the ledger's.
+        return clients.consumer(self._kafka, self._group, self._configuration)
+
     def _subscribe(self) -> None:
         self._consumer.subscribe(
             [self._topic],
@@ -141,7 +141,7 @@ class Intake:
         """
         log.warning("another worker has claimed a partition of ours: joining the group again")
         self._consumer.close()
-        self._consumer = Consumer(self._configuration)
+        self._consumer = self._joining()
         self._subscribe()
 
     def _require_nothing_failed(self) -> None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from lockstep.errors import printable
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader, told
 from lockstep.kafka.trouble import kafka_trouble
 from lockstep.kafka.unreadable import is_unreadable, unreadable
@@ -52,14 +52,8 @@ def _read(
     kafka: str, topic: str, partition: int, first: int, end: int
 ) -> list[tuple[int, dict[str, Any]]]:
     """(timestamp, facts) of a partition's records from `first` on, up to where it ended."""
-    consumer = Consumer(
-        {
-            **common(kafka),
-            "group.id": "lockstep.letters",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-        }
+    consumer = clients.consumer(
+        kafka, "lockstep.letters", {"enable.partition.eof": True}, start="earliest"
     )
     found: list[tuple[int, dict[str, Any]]] = []
     try:

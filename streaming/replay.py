@@ -17,14 +17,14 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
-from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import NewTopic
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lockstep.contracts import Contract, to_json
 from lockstep.errors import Terminal, UsageError
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.reader import told
 from lockstep.kafka.trouble import kafka_trouble
 from lockstep.lake import read_partition
@@ -244,7 +244,7 @@ def recorded(
 
 def ensure_topic(kafka: str, topic: str, partitions: int, timestamps: str) -> None:
     """Create a topic of one replica unless it exists."""
-    admin = AdminClient(common(kafka))
+    admin = clients.admin(kafka, "lockstep.replay")
     if topic in admin.list_topics(timeout=_TIMEOUT_S).topics:
         return
     new = NewTopic(topic, partitions, 1, config={"message.timestamp.type": timestamps})
@@ -272,9 +272,10 @@ def _send(
         if error is not None:
             refused.append(error)
 
-    producer = Producer(
+    producer = clients.producer(
+        kafka,
+        "lockstep.replay",
         {
-            **common(kafka),
             "enable.idempotence": True,
             "linger.ms": 2,
             "message.timeout.ms": 60_000,
@@ -284,7 +285,7 @@ def _send(
             "partitioner": "murmur2_random",
             "delivery.report.only.error": True,
             "on_delivery": delivered,
-        }
+        },
     )
 
     def produce(record: Recorded) -> None:

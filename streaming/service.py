@@ -10,9 +10,9 @@ import threading
 from typing import Any
 
 import psycopg
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaException
 
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader, told
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
@@ -120,9 +120,10 @@ class ScoringService:
         def delivered(*report: Any) -> None:
             sender.delivered(*report)
 
-        producer = Producer(
+        producer = clients.producer(
+            settings.kafka,
+            f"lockstep.{self._pipeline.use_case}",
             {
-                **common(settings.kafka),
                 "enable.idempotence": True,
                 "acks": "all",
                 # Never drop a record because a broker was away: wait, and say so.
@@ -135,7 +136,7 @@ class ScoringService:
                 "batch.size": min(room.scored, room.dead_letters, 1_000_000),
                 "delivery.report.only.error": True,
                 "on_delivery": delivered,
-            }
+            },
         )
         sender = Sender(producer, topics, room, status, self._give_up)
         outlet = Outlet(connect_scorer, open_ledger, sender, topics, room, status, self._give_up)

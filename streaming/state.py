@@ -19,11 +19,11 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from lockstep.contracts import Columns
 from lockstep.errors import OffsetsLost, Unreachable
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.reader import Place, Reader, Topic, told
 from lockstep.kafka.trouble import LOG_MOVED
 from lockstep.kafka.unreadable import is_unreadable, unreadable
@@ -80,18 +80,16 @@ class LiveState:
         # By source: each one's log begins where it likes, and its windows reach as far as they do.
         self._lost_before: dict[str, int] = {}
         self._begins: dict[str, int] = {}
-        self._consumer = Consumer(
+        self._consumer = clients.consumer(
+            kafka,
+            f"lockstep.{pipeline.use_case}.state",
             {
-                **common(kafka),
-                "group.id": f"lockstep.{pipeline.use_case}.state",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "error",
                 # A gap at the end of a log (a transaction's marker) is passed like a record.
                 "enable.partition.eof": True,
                 "queued.min.messages": 100_000,
                 "fetch.wait.max.ms": 5,
                 "fetch.queue.backoff.ms": 5,
-            }
+            },
         )
 
     def open(self) -> None:

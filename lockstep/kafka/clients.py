@@ -1,16 +1,83 @@
-"""What every client of Kafka has in common."""
+"""Every client of Kafka is made here: what all of them have in common has one place.
+
+Nothing is imported before a client is asked for: confluent-kafka comes with the extras `stream`
+and `batch`, kafka-python with `local`.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-__all__ = ["common"]
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Producer
+    from confluent_kafka.admin import AdminClient
+
+__all__ = ["admin", "consumer", "producer", "topic_admin"]
+
+_BOOTSTRAP_MS = 5_000
+_REQUEST_MS = 10_000
 
 
-def common(kafka: str) -> dict[str, Any]:
-    """The configuration that a confluent-kafka client starts from."""
+def consumer(
+    kafka: str,
+    group: str,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    start: Literal["error", "earliest", "latest"] = "error",
+) -> Consumer:
+    """A consumer. It commits nothing: where it goes on is kept elsewhere, or nowhere.
+
+    `group` is joined by who subscribes; for who assigns it is just a name. `start` says what an
+    offset that the log does not hold means. `settings` are librdkafka's, and win.
+    """
+    from confluent_kafka import Consumer
+
+    return Consumer(
+        {
+            **_common(kafka, group),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "auto.offset.reset": start,
+            **(settings or {}),
+        }
+    )
+
+
+def producer(kafka: str, name: str, settings: Mapping[str, Any] | None = None) -> Producer:
+    """A producer. `settings` are librdkafka's, and win."""
+    from confluent_kafka import Producer
+
+    return Producer({**_common(kafka, name), **(settings or {})})
+
+
+def admin(kafka: str, name: str) -> AdminClient:
+    """An admin client, for questions. What asks should do so through `lockstep.kafka.reader`."""
+    from confluent_kafka.admin import AdminClient
+
+    return AdminClient(_common(kafka, name))
+
+
+def topic_admin(kafka: str) -> Any:
+    """A kafka-python admin client, for topics; close it, or use it in a `with`."""
+    from kafka import KafkaAdminClient
+
+    # It logs every attempt to connect as an error; what matters is raised as well.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    return KafkaAdminClient(
+        bootstrap_servers=kafka,
+        bootstrap_timeout_ms=_BOOTSTRAP_MS,
+        request_timeout_ms=_REQUEST_MS,
+        client_id="lockstep.topics",
+    )
+
+
+def _common(kafka: str, name: str) -> dict[str, Any]:
     return {
         "bootstrap.servers": kafka,
+        # What a broker's logs and quotas know it by.
+        "client.id": name,
         # A broker that hangs, or a connection of which only our end is left, is given up after
         # this: a minute by default, in which nobody could say what is wrong.
         "socket.timeout.ms": 10_000,

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
-    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -21,10 +20,10 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType
 
 from lockstep.errors import LockstepError, Terminal, Unreachable
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.trouble import MAYBE_NO_TOPIC, kafka_trouble
 from lockstep.trouble import Trouble
 
@@ -65,7 +64,7 @@ class Reader:
 
     def __init__(self, kafka: str) -> None:
         self._kafka = kafka
-        self._admin = AdminClient(common(kafka))
+        self._admin = clients.admin(kafka, "lockstep.look")
 
     def topics(self, names: Iterable[str]) -> dict[str, Topic]:
         """The topics as they are now. Raises Terminal naming one that is missing."""
@@ -142,18 +141,16 @@ class Reader:
 
     def timestamps(self, offsets: Mapping[Place, int]) -> dict[Place, int]:
         """Timestamp (ms) of the first record at or after each offset; absent where none has one."""
-        consumer = Consumer(
+        consumer = clients.consumer(
+            self._kafka,
+            "lockstep.look",
             {
-                **common(self._kafka),
-                # Never joined: a consumer must have one.
-                "group.id": "lockstep.look",
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "queued.min.messages": 1,
                 "queued.max.messages.kbytes": 64,
                 "fetch.wait.max.ms": 5,
-            }
+            },
+            start="earliest",
         )
         found: dict[Place, int] = {}
         left = set(offsets)

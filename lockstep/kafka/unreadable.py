@@ -7,9 +7,9 @@ stops, or waits, does so for ever. The batch's end is not told; it is found by a
 
 from __future__ import annotations
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.reader import told
 from lockstep.kafka.trouble import kafka_trouble
 from lockstep.trouble import Trouble
@@ -32,17 +32,15 @@ def unreadable(kafka: str, topic: str, partition: int, offset: int) -> range:
 
     Raises Unreachable when Kafka does not answer, Terminal when it refuses.
     """
-    consumer = Consumer(
+    consumer = clients.consumer(
+        kafka,
+        "lockstep.look",
         {
-            **common(kafka),
-            "group.id": "lockstep.look",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
             "enable.partition.eof": True,
             "queued.min.messages": 1,
             "fetch.wait.max.ms": 5,
             "fetch.error.backoff.ms": 50,
-        }
+        },
     )
 
     def batch_of(at: int) -> int | None:

@@ -20,14 +20,14 @@ from functools import wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import pyarrow as pa
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from pyspark.sql.datasource import DataSource, DataSourceStreamReader, InputPartition
 from pyspark.sql.streaming.datasource import ReadLimit, ReadMaxRows, SupportsTriggerAvailableNow
 from pyspark.sql.types import StructType
 
 from lockstep.contracts import too_large
 from lockstep.errors import LockstepError, OffsetsLost, Transient, marked
-from lockstep.kafka.clients import common
+from lockstep.kafka import clients
 from lockstep.kafka.reader import recorded_at, told
 from lockstep.kafka.trouble import LOG_MOVED, kafka_trouble
 from lockstep.kafka.unreadable import is_unreadable, unreadable
@@ -174,17 +174,14 @@ class _Record(NamedTuple):
 
 
 def _records(kafka: str, topic: str, stretch: _Stretch, max_bytes: int) -> Iterator[pa.RecordBatch]:
-    consumer = Consumer(
+    consumer = clients.consumer(
+        kafka,
+        "lockstep.landing",
         {
-            **common(kafka),
-            # Never joined, and nothing is committed there: the checkpoint is Spark's.
-            "group.id": "lockstep.landing",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
             # A transaction's end has an offset and no record: only the end of the log tells.
             "enable.partition.eof": True,
             "fetch.queue.backoff.ms": 5,
-        }
+        },
     )
     try:
         consumer.assign([TopicPartition(topic, stretch.partition, stretch.first)])

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from lockstep.errors import Terminal, Unreachable
+from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader, told
 from lockstep.local.kafka.broker import Kafka
 
@@ -23,7 +23,7 @@ def topic(kafka: Kafka) -> str:
     """Two partitions; the first one has records of the seconds 1 to 5."""
     name = f"t{uuid.uuid4().hex[:8]}"
     kafka.create_topic(name, 2, {"message.timestamp.type": "CreateTime"})
-    producer = Producer({"bootstrap.servers": kafka.bootstrap})
+    producer = clients.producer(kafka.bootstrap, "tests")
     for second in range(1, 6):
         producer.produce(name, b"record", partition=0, timestamp=second * 1000)
     producer.flush()
@@ -42,7 +42,7 @@ def test_what_a_topic_is_and_holds(kafka: Kafka, topic: str) -> None:
 
 
 def test_a_log_that_begins_later(kafka: Kafka, topic: str) -> None:
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+    admin = clients.admin(kafka.bootstrap, "tests")
     for future in admin.delete_records([TopicPartition(topic, 0, 3)]).values():
         future.result()
     assert Reader(kafka.bootstrap).bounds([(topic, 0)]) == {(topic, 0): (3, 5)}

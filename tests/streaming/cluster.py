@@ -12,6 +12,7 @@ from dataclasses import replace
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka.errors import KafkaError
 
+from lockstep.kafka import clients
 from lockstep.local.home import Home, silent, write_atomically
 from lockstep.local.java import Java, find_java
 from lockstep.local.kafka.broker import Kafka
@@ -102,7 +103,7 @@ class SecondBroker(Kafka):
 def second_broker(home: Home) -> Iterator[SecondBroker]:
     """Runs for as long as the block; its partitions go with it."""
     # Kafka's own topic of groups is made at the first question about one: on the first broker.
-    admin = AdminClient({"bootstrap.servers": Kafka(home).bootstrap, "log_level": 0})
+    admin = clients.admin(Kafka(home).bootstrap, "tests")
     for future in admin.describe_consumer_groups(["any"]).values():
         future.exception()
     broker = SecondBroker(home)

@@ -20,8 +20,9 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
+from lockstep.kafka import clients
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
@@ -141,7 +142,7 @@ class Deployment:
             "PYTHONFAULTHANDLER": "1",
         }
         self.workers: list[Worker] = []
-        self.admin = AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+        self.admin = clients.admin(settings.kafka, "tests")
         self.create_topics()
 
     def create_topics(self) -> None:

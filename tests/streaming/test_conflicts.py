@@ -8,11 +8,11 @@ from datetime import date
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
 
 from lockstep.batch.plan import Run
 from lockstep.batch.steps import STEPS
 from lockstep.comparison import compare_day
+from lockstep.kafka import clients
 from lockstep.landing.run import land
 from lockstep.warehouse.connect import connect
 from tests.batch_house import java
@@ -27,7 +27,7 @@ DAY = date(2013, 1, 1)
 
 def send(deployment: Deployment, values: list[bytes], partition: int) -> None:
     """To one partition; each is readable when it happened."""
-    producer = Producer({"bootstrap.servers": deployment.settings.kafka})
+    producer = clients.producer(deployment.settings.kafka, "tests")
     for value in values:
         at = json.loads(value)["departed_at"]
         producer.produce(deployment.events, value, partition=partition, timestamp=-(-at // 1000))

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import TopicPartition
 
 from lockstep.errors import Fenced, OffsetsLost
+from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader
 from lockstep.registry import approvals
 from lockstep.warehouse.connect import connect
@@ -70,7 +71,7 @@ class Bench:
         claims = [self.ledger.claim(number, 0, count) for number in range(partitions)]
         self.spans = [Span(claim.partition, 0, count, claim.epoch) for claim in claims]
         self.span = self.spans[0]
-        self.producer = Producer({"bootstrap.servers": settings.kafka, "log_level": 0})
+        self.producer = clients.producer(settings.kafka, "tests")
         self.status = Status(deployment.use_case)
         room = room or room_of(reader, topics)
         self.outlet = Outlet(
@@ -115,11 +116,11 @@ class Bench:
 
 
 def _events(deployment: Deployment, count: int) -> list[Any]:
-    producer = Producer({"bootstrap.servers": deployment.settings.kafka, "log_level": 0})
+    producer = clients.producer(deployment.settings.kafka, "tests")
     for number in range(count):
         producer.produce(deployment.events, f"event {number}".encode(), partition=0)
     producer.flush()
-    consumer = Consumer({"bootstrap.servers": deployment.settings.kafka, "group.id": "tests"})
+    consumer = clients.consumer(deployment.settings.kafka, "tests")
     consumer.assign([TopicPartition(deployment.events, 0, 0)])
     found: list[Any] = []
     while len(found) < count:

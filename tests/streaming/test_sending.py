@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, Message, Producer
 from confluent_kafka.admin import NewPartitions
 
 from lockstep.errors import Terminal
+from lockstep.kafka import clients
 from lockstep.warehouse.ledger import Answer
 from streaming.dead_letters import DeadLetter
 from streaming.patience import Stopped
@@ -93,7 +94,7 @@ def test_a_record_that_is_refused_for_good_ends_the_wait(deployment: Deployment)
 def refuses(deployment: Deployment, size: int) -> bool:
     """Whether the topic of dead letters refuses a record of so many bytes."""
     refused: list[KafkaError] = []
-    producer = Producer({"bootstrap.servers": deployment.settings.kafka, "log_level": 0})
+    producer = clients.producer(deployment.settings.kafka, "tests")
     producer.produce(
         deployment.dead_letters,
         b"v" * size,

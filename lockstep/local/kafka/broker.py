@@ -11,10 +11,11 @@ from typing import Any
 from kafka.errors import KafkaError
 
 from lockstep.errors import ServiceFailed
+from lockstep.kafka.clients import topic_admin
 from lockstep.local.home import Home, Progress, write_atomically
 from lockstep.local.java import Java, find_java
 from lockstep.local.kafka.jars import class_path
-from lockstep.local.kafka.topics import Topic, admin, create_topics, topics_of
+from lockstep.local.kafka.topics import Topic, create_topics, topics_of
 from lockstep.local.loopback import port_is_free
 from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
 from lockstep.pipeline import Pipeline
@@ -115,7 +116,7 @@ class Kafka:
 
     def admin(self) -> Any:
         """A kafka-python admin client; close it, or use it in a `with`."""
-        return admin(self.bootstrap)
+        return topic_admin(self.bootstrap)
 
     def create_topic(
         self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None

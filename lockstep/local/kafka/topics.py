@@ -7,22 +7,20 @@ creates those that are missing on LOCKSTEP_KAFKA.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, for_code
 
 from lockstep.errors import LockstepError, Terminal, Unreachable, UsageError
+from lockstep.kafka.clients import topic_admin
 from lockstep.kafka.trouble import kafka_trouble
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.trouble import Trouble
 
-__all__ = ["Topic", "admin", "create_topics", "topics_of"]
+__all__ = ["Topic", "create_topics", "topics_of"]
 
 _MIB = 2**20
 
@@ -55,18 +53,6 @@ def topics_of(pipeline: Pipeline) -> list[Topic]:
     ]
 
 
-def admin(bootstrap: str) -> Any:
-    """A kafka-python admin client; close it, or use it in a `with`."""
-    # It logs every attempt to connect as an error; what matters is raised as well.
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    return KafkaAdminClient(
-        bootstrap_servers=bootstrap,
-        bootstrap_timeout_ms=5_000,
-        request_timeout_ms=10_000,
-        client_id="lockstep-topics",
-    )
-
-
 def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1) -> list[str]:
     """Create what is missing and wait until it can be used; returns the names of the new ones.
 
@@ -74,7 +60,7 @@ def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1)
     Unreachable when no broker answers.
     """
     try:
-        with admin(bootstrap) as client:
+        with topic_admin(bootstrap) as client:
             existing = {topic["name"]: topic for topic in client.describe_topics()}
             for topic in topics:
                 found = existing.get(topic.name)
