@@ -30,7 +30,16 @@ from confluent_kafka import Message
 
 from lockstep.errors import printable
 
-__all__ = ["HEADER", "LEAST_ROOM", "DeadLetter", "Letter", "dead_letter", "headers_of", "letter_of"]
+__all__ = [
+    "HEADER",
+    "LEAST_ROOM",
+    "DeadLetter",
+    "Letter",
+    "dead_letter",
+    "headers_of",
+    "letter_of",
+    "unread_letter",
+]
 
 HEADER = "lockstep."
 _LONGEST_REASON = 500
@@ -81,6 +90,11 @@ def dead_letter(message: Message, reason: str) -> DeadLetter:
         headers=own or (),
         unread=("headers",) if own is None else (),
     )
+
+
+def unread_letter(topic: str, partition: int, offset: int, reason: str) -> DeadLetter:
+    """Of a record that the client cannot hand over."""
+    return DeadLetter(topic, partition, offset, reason, unread=("value", "key", "headers"))
 
 
 def letter_of(dead: DeadLetter, room: int) -> Letter:

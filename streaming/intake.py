@@ -20,24 +20,23 @@ import numpy as np
 import psycopg
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from lockstep.contracts import Columns, Contract
 from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader, recorded_at, told
 from lockstep.kafka.trouble import LOG_MOVED
 from lockstep.kafka.unreadable import is_unreadable, unreadable
 from lockstep.pipeline import Pipeline
-from lockstep.scoring.scorer import Scores
-from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span, require_within
-from streaming.dead_letters import DeadLetter, dead_letter
+from lockstep.warehouse.ledger import Ledger, require_within
+from lockstep.warehouse.micro_batch import Claim, MicroBatch, Span
+from streaming.dead_letters import DeadLetter, dead_letter, unread_letter
 from streaming.judging import available_at
 from streaming.model_refresh import ModelRefresher, Serving
 from streaming.outlet import Outlet
 from streaming.patience import Stopped, answered, patiently, waiting, waits_for
-from streaming.scoring import score_survivors
+from streaming.scoring import answer_of, entities_of, score_survivors
 from streaming.state import LiveState
 from streaming.status import Status
 from streaming.topics import TopicWatch, events_topic
-from streaming.windowing import Windowed, state_at
+from streaming.windowing import state_at
 from streaming.work import Work
 
 __all__ = ["Intake"]
@@ -181,7 +180,7 @@ class Intake:
         messages = [good[position] for position in judged.kept.tolist()]
         columns = judged.columns
         survivors = score_survivors(
-            partial(_answer, serving, columns, windowed), len(messages), serving.scorer
+            partial(answer_of, serving, columns, windowed), len(messages), serving.scorer
         )
         dead += [dead_letter(messages[row], why) for row, why in survivors.poison.items()]
         rows = survivors.rows
@@ -190,7 +189,7 @@ class Intake:
             spans=spans,
             ids=columns[serving.contract.id][rows].tolist(),
             event_time=columns[serving.contract.time][rows],
-            entity=_entity(serving.contract, columns, rows),
+            entity=entities_of(serving.contract, columns, rows),
             score=survivors.score,
             margin=survivors.margin,
             windows=survivors.windows if windowed else None,
@@ -239,7 +238,7 @@ class Intake:
                 at = following.get(number, self._position[number])
                 if unread := self._step_over(number, at):
                     why = f"cannot be read: {error.str()}"
-                    dead += [_unread(self._topic, number, offset, why) for offset in unread]
+                    dead += [unread_letter(self._topic, number, offset, why) for offset in unread]
                     following[number] = unread.stop
         spans = [
             Span(number, self._position[number], until, self._outlet.epochs[number])
@@ -398,25 +397,3 @@ class Intake:
         place = TopicPartition(self._topic, number, offset)
         self._consumer.incremental_unassign([place])
         self._consumer.incremental_assign([place])
-
-
-def _answer(
-    serving: Serving, columns: Columns, windowed: Windowed | None, rows: Any
-) -> tuple[Scores, Any]:
-    """Scores and window values of some rows."""
-    whole = len(rows) == len(columns[serving.contract.id])
-    part = columns if whole else {name: column[rows] for name, column in columns.items()}
-    if windowed is None:
-        return serving.scorer.score(part), np.empty((len(rows), 0), np.float32)
-    windows = windowed.values(part, part[serving.contract.time])
-    return serving.scorer.score(part, windows), windows
-
-
-def _entity(contract: Contract, columns: Columns, rows: Any) -> list[str]:
-    if contract.entity is None:
-        return [""] * len(rows)
-    return list(columns[contract.entity][rows].tolist())
-
-
-def _unread(topic: str, number: int, offset: int, why: str) -> DeadLetter:
-    return DeadLetter(topic, number, offset, why, unread=("value", "key", "headers"))

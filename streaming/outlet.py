@@ -36,7 +36,8 @@ from lockstep.bisection import Rows, bisect
 from lockstep.errors import Fenced, LockstepError, reason_of
 from lockstep.pipeline import Topics
 from lockstep.trouble import Trouble
-from lockstep.warehouse.ledger import Ledger, MicroBatch
+from lockstep.warehouse.ledger import Ledger
+from lockstep.warehouse.micro_batch import MicroBatch
 from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.trouble import postgres_trouble
 from streaming import codec

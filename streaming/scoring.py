@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from lockstep.bisection import Rows, bisect
+from lockstep.contracts import Columns, Contract
 from lockstep.errors import Terminal, reason_of
 from lockstep.scoring import Scorer
 from lockstep.scoring.scorer import Scores
+from streaming.model_refresh import Serving
+from streaming.windowing import Windowed
 
-__all__ = ["Answer", "Survivors", "score_survivors"]
+__all__ = ["Answer", "Survivors", "answer_of", "entities_of", "score_survivors"]
 
 
 Answer = Callable[[Any], tuple[Scores, Any]]
@@ -69,3 +72,21 @@ def _require_sound(scorer: Scorer, poison: dict[int, str]) -> None:
             left="nothing was written; the events stay in Kafka",
             next="lockstep verify MODEL, then approve a version that scores",
         ) from error
+
+
+def answer_of(
+    serving: Serving, columns: Columns, windowed: Windowed | None, rows: Any
+) -> tuple[Scores, Any]:
+    """Scores and window values of some rows."""
+    whole = len(rows) == len(columns[serving.contract.id])
+    part = columns if whole else {name: column[rows] for name, column in columns.items()}
+    if windowed is None:
+        return serving.scorer.score(part), np.empty((len(rows), 0), np.float32)
+    windows = windowed.values(part, part[serving.contract.time])
+    return serving.scorer.score(part, windows), windows
+
+
+def entities_of(contract: Contract, columns: Columns, rows: Any) -> list[str]:
+    if contract.entity is None:
+        return [""] * len(rows)
+    return list(columns[contract.entity][rows].tolist())

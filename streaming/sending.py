@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from lockstep.errors import Terminal, Unreachable
 from lockstep.pipeline import Topics
-from lockstep.warehouse.ledger import Answer, MicroBatch
+from lockstep.warehouse.micro_batch import Answer, MicroBatch
 from streaming import codec
 from streaming.dead_letters import LEAST_ROOM, DeadLetter, letter_of
 from streaming.model_refresh import Serving

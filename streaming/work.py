@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from confluent_kafka import Message
 
-from lockstep.warehouse.ledger import MicroBatch
+from lockstep.warehouse.micro_batch import MicroBatch
 from streaming.dead_letters import DeadLetter, dead_letter
 from streaming.model_refresh import Serving
 

@@ -35,7 +35,8 @@ from lockstep.settings import Settings
 from lockstep.spark.session import spark_session
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
-from lockstep.warehouse.ledger import Ledger, MicroBatch, Span
+from lockstep.warehouse.ledger import Ledger
+from lockstep.warehouse.micro_batch import MicroBatch, Span
 from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.windows.reference import Record
 from lockstep.windows.reference import window_values as slow_values

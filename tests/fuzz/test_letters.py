@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lockstep.cli.output import visible
 from lockstep.cli.stream import letter_text
 from streaming.dead_letters import LEAST_ROOM, DeadLetter, letter_of
-from streaming.letters import facts
+from streaming.dlq import facts
 from tests.fuzz.amount import AMOUNTS, fuzz
 from tests.streaming.test_dead_letters import bytes_of, read_back
 

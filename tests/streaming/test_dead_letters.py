@@ -11,7 +11,7 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from lockstep.cli.stream import letter_text
 from streaming.dead_letters import LEAST_ROOM, DeadLetter, Letter, dead_letter, letter_of
-from streaming.letters import facts
+from streaming.dlq import facts
 
 __all__ = ["bytes_of", "read_back"]
 

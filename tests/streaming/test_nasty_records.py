@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from lockstep.kafka.unreadable import unreadable
 from streaming.answers import Sent, await_answers, ends
-from streaming.letters import newest
+from streaming.dlq import newest
 from streaming.replay import progress_bar
 from tests.contracts.test_decoding import BAD
 from tests.streaming.deployment import Deployment, Worker, until

@@ -22,7 +22,8 @@ from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader
 from lockstep.registry import approvals
 from lockstep.warehouse.connect import connect
-from lockstep.warehouse.ledger import Ledger, MicroBatch, Span
+from lockstep.warehouse.ledger import Ledger
+from lockstep.warehouse.micro_batch import MicroBatch, Span
 from streaming.outlet import Outlet
 from streaming.room import Room, room_of
 from streaming.sending import Sender

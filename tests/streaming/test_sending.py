@@ -12,7 +12,7 @@ from confluent_kafka.admin import NewPartitions
 
 from lockstep.errors import Terminal
 from lockstep.kafka import clients
-from lockstep.warehouse.ledger import Answer
+from lockstep.warehouse.micro_batch import Answer
 from streaming.dead_letters import DeadLetter
 from streaming.patience import Stopped
 from streaming.room import Room

@@ -17,7 +17,8 @@ from lockstep.errors import Fenced, OffsetsLost
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
-from lockstep.warehouse.ledger import Claim, Ledger, MicroBatch, Span, answered
+from lockstep.warehouse.ledger import Ledger, answered
+from lockstep.warehouse.micro_batch import Claim, MicroBatch, Span
 from lockstep.warehouse.partitions import ensure_stream_day
 from tests.house import evidence
 

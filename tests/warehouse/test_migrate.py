@@ -20,7 +20,8 @@ from lockstep.registry.approvals import current as current_approval
 from lockstep.warehouse import tables
 from lockstep.warehouse.attempts import begin_attempt, read_attempt
 from lockstep.warehouse.connect import engine, open_connection
-from lockstep.warehouse.ledger import Ledger, MicroBatch, Span
+from lockstep.warehouse.ledger import Ledger
+from lockstep.warehouse.micro_batch import MicroBatch, Span
 from lockstep.warehouse.migrate import MIGRATIONS, upgrade
 from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import publish

@@ -9,7 +9,8 @@ import pytest
 
 from lockstep.errors import UsageError
 from lockstep.warehouse.landings import Landed, Rejected, record
-from lockstep.warehouse.ledger import Ledger, MicroBatch, Span
+from lockstep.warehouse.ledger import Ledger
+from lockstep.warehouse.micro_batch import MicroBatch, Span
 from lockstep.warehouse.partitions import ensure_stream_day
 from tests.house import DAY, House
 
