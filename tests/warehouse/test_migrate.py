@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,13 +24,11 @@ from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import publish
 from lockstep.warehouse.waiting import MIGRATION_LOCK
 from tests.house import DAY, A, House
+from tests.warehouse.older_release import name, old
+
+__all__ = ["name", "old"]
 
 BEFORE = "select source, event_id, event_time, score, available_at from predictions order by 1, 2"
-
-
-@pytest.fixture
-def name() -> str:
-    return f"test_{uuid.uuid4().hex[:10]}"
 
 
 def test_a_second_time_changes_nothing(warehouse_settings, name):
@@ -64,76 +59,6 @@ def test_a_migration_that_fails_leaves_nothing(house, tmp_path):
         upgrade(house.settings, house.use_case, scripts)
     assert house.connect().execute("select to_regclass('half_way')").fetchone() == (None,)
     assert not upgrade(house.settings, house.use_case).changed
-
-
-def of_release(tmp_path, newest: str) -> Path:
-    """The migrations up to one, as an older release had them."""
-    scripts = tmp_path / f"until_{newest}"
-    shutil.copytree(MIGRATIONS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    for script in (scripts / "versions").glob("*.py"):
-        if script.name[:4] > newest:
-            script.unlink()
-    return scripts
-
-
-@pytest.fixture(params=["0001", "0002"])
-def old(request, warehouse_settings, name, tmp_path) -> Iterator[House]:
-    """A schema of an older release: a published day, a staged one, and a stream, all scorer's."""
-    assert upgrade(warehouse_settings, name, of_release(tmp_path, request.param)).changed
-    house = House(warehouse_settings, name)
-    with house.connect("releaser") as releaser:
-        releaser.execute(
-            "insert into approvals (sequence, model_version, digest, approver, reason)"
-            " values (1, 1, %s, 'Ada', 'a test')",
-            (A,),
-        )
-    with house.connect() as conn:
-        conn.execute(_OF_AN_OLDER_RELEASE)
-    yield house
-    for conn in house.opened:
-        conn.close()
-
-
-_OF_AN_OLDER_RELEASE = f"""
-create table predictions_batch_20131001 (like predictions_batch including all)
-    partition by list (publish_id);
-alter table predictions_batch attach partition predictions_batch_20131001
-    for values from ('2013-10-01') to ('2013-10-02');
-create table stage_1 (like predictions_batch including defaults,
-    primary key (event_date, publish_id, event_id, event_time));
-insert into stage_1 select '2013-10-01', repeat('ab', 16), 'e' || n, '2013-10-01 01:00Z', null, 0.5
-    from generate_series(1, 5) n;
-alter table stage_1 rename to predictions_batch_20131001_{"ab" * 12};
-alter table predictions_batch_20131001 attach partition predictions_batch_20131001_{"ab" * 12}
-    for values in ('{"ab" * 16}');
-insert into current_publish values ('2013-10-01', repeat('ab', 16), 1);
-insert into publish_log (attempt, event_date, publish_id, approval, model_version, digest, rows,
-    checksum, input_fingerprint, run_id)
-    values (1, '2013-10-01', repeat('ab', 16), 1, 1, '{A}', 5, 'sum', 'inputs', 'run');
-insert into batch_attempts (attempt, event_date, publish_id, digest, model_version, approval,
-    input_fingerprint, input_rows, run_id, state, staged_rows, checksum)
-    values (1, '2013-10-01', repeat('ab', 16), '{A}', 1, 1, 'inputs', 5, 'run', 'published', 5,
-        'sum');
-create table stage_2 (like predictions_batch including defaults,
-    primary key (event_date, publish_id, event_id, event_time));
-insert into stage_2 select '2013-10-01', repeat('cd', 16), 'e', '2013-10-01 01:00Z', null, 0.75;
-revoke insert, update, delete, truncate on stage_2 from current_user;
-insert into batch_attempts (attempt, event_date, publish_id, digest, model_version, approval,
-    input_fingerprint, input_rows, run_id, state, staged_rows, checksum, stage_table, finished_at)
-    values (2, '2013-10-01', repeat('cd', 16), '{A}', 1, 1, 'other', 1, 'run', 'staged', 1,
-        'sum', 'stage_2', now());
-select nextval('attempt_numbers'), nextval('attempt_numbers');
-create table predictions_stream_20131001 (like predictions_stream including all);
-alter table predictions_stream attach partition predictions_stream_20131001
-    for values from ('2013-10-01') to ('2013-10-02');
-insert into streams (topic, topic_uuid) values ('events', 'u');
-insert into predictions_stream (event_date, stream_id, event_id, event_time, score, approval,
-    kafka_partition, kafka_offset)
-    values ('2013-10-01', 1, 'before', '2013-10-01 01:00Z', 0.25, 1, 0, 0);
--- What an owner may give: to everybody, and to a login by its name.
-grant all on predictions_stream_20131001 to public;
-grant update (score) on predictions_batch_20131001_{"ab" * 12} to lockstep_scorer;
-"""
 
 
 def test_what_was_written_before_is_kept_and_no_longer_the_scorer_s(old):
@@ -219,137 +144,6 @@ def test_an_older_publish_that_has_a_shorter_name_is_found(old):
         )  # fmt: skip
         assert not attempt.needs_scoring
         assert publish(conn, attempt).how == "switched"
-
-
-FORGERY = "function hashtextextended(text,integer)"
-PLANTED = {
-    FORGERY: (
-        "create function hashtextextended(text, integer) returns bigint language sql as $$"
-        " insert into approvals (sequence, model_version, digest, approver, reason)"
-        " select coalesce(max(sequence), 0) + 1, 1, repeat('f', 64), 'nobody', 'forged'"
-        " from approvals; select 7::bigint $$"
-    ),
-    "function format(text,name)": (
-        "create function format(text, name) returns text language sql as 'select $1'"
-    ),
-    "operator =(name,character varying)": (
-        "create function same(name, varchar) returns boolean language sql as 'select true';"
-        "create operator = (leftarg = name, rightarg = varchar, function = same)"
-    ),
-    "type boolean_": "create domain boolean_ as integer",
-    "relation of_mine": "create view of_mine as select 1 as x",
-    "rule mine on streams": "create rule mine as on insert to streams do also notify mine",
-    "trigger mine on streams": (
-        "create trigger mine before update on streams for each row"
-        " execute function suppress_redundant_updates_trigger()"
-    ),
-    "policy mine on streams": "create policy mine on streams using (true)",
-    "row security on streams": "alter table streams force row level security",
-    # Functions of pg_catalog run any statement, too; one in pg_temp lives as long as its session.
-    "default started_at of batch_attempts": (
-        "create function pg_temp.mine() returns timestamptz language sql as 'select now()';"
-        "alter table batch_attempts alter started_at set default pg_temp.mine()"
-    ),
-    "default rows of publish_log": (
-        "alter table publish_log alter rows set default"
-        " length(query_to_xml('select 1', true, true, '')::text)"
-    ),
-    "generated column mine of streams": (
-        "alter table streams add mine text generated always as (upper(topic)) stored"
-    ),
-    "column ours of streams": (
-        "create domain pg_temp.domain_ as integer; alter table streams add ours pg_temp.domain_"
-    ),
-    "constraint mine on batch_attempts": (
-        "alter table batch_attempts add constraint mine"
-        " check (query_to_xml('select 1', true, true, '') is not null)"
-    ),
-    "constraint mine on current_publish": (
-        "alter table current_publish add constraint mine exclude (attempt with =)"
-    ),
-    "constraint other on streams": (
-        "alter table streams add constraint other foreign key (topic) references streams (topic)"
-    ),
-    "index mine": "create index mine on streams (upper(topic))",
-    "index where_": "create index where_ on streams (topic) where upper(topic) <> 'X'",
-    "statistics mine on streams": "create statistics mine on upper(topic), topic from streams",
-    "partition key of split": "create table split (x int) partition by list ((x + 1))",
-    "child heir of streams": "create table heir () inherits (streams)",
-}
-"""What the scorer could put into everybody's search path, and on its tables."""
-
-
-@pytest.mark.parametrize("first", range(0, len(PLANTED), 5))
-def test_what_the_scorer_has_planted_is_named_and_stops_the_migration(
-    warehouse_settings, name, tmp_path, first
-):
-    planted = dict(list(PLANTED.items())[first : first + 5])
-    upgrade(warehouse_settings, name, of_release(tmp_path, "0002"))
-    house = House(warehouse_settings, name)
-    scorer = house.connect()
-    if FORGERY in planted:
-        # The control: with that release it beat the built-in, and `lockstep approve` called it.
-        scorer.execute(planted[FORGERY])
-        with house.connect("releaser") as releaser:
-            assert releaser.execute("select hashtextextended('x', 0)").fetchone() == (7,)
-            forged = releaser.execute("select sequence, approver, reason from approvals")
-            assert forged.fetchall() == [(1, "nobody", "forged")]
-    for what, statement in planted.items():
-        if what != FORGERY:
-            scorer.execute(statement)
-    with pytest.raises(UsageError, match="holds what no migration made") as refused:
-        upgrade(warehouse_settings, name)
-    told = str(refused.value).replace(f"{name}.", "")
-    assert [what for what in planted if what not in told] == []
-    assert "nobody but its owner can create" in told
-    assert " more" not in told  # nothing that the release itself had made
-    with pytest.raises(InsufficientPrivilege):
-        scorer.execute("create function one_more() returns int language sql as 'select 1'")
-
-
-def test_a_rule_that_is_being_made_while_the_migration_begins_stops_it(
-    warehouse_settings, name, tmp_path, until
-):
-    upgrade(warehouse_settings, name, of_release(tmp_path, "0002"))
-    house = House(warehouse_settings, name)
-    scorer, owner = house.connect(), house.connect("owner")
-    scorer.execute("begin")
-    # Reads the table, has written nothing yet: whoever looks now finds no rule.
-    scorer.execute("lock table streams in access share mode")
-    with ThreadPoolExecutor(1) as pool:
-        migration = pool.submit(upgrade, warehouse_settings, name)
-        until(
-            lambda: (
-                migration.done()
-                or owner.execute(
-                    "select count(*) from pg_locks where not granted and relation = %s::regclass",
-                    ("streams",),
-                ).fetchone()
-                == (1,)
-            )
-        )
-        scorer.execute("create rule mine as on insert to streams do also notify mine")
-        scorer.execute("commit")
-        with pytest.raises(UsageError, match="rule mine on streams"):
-            migration.result()
-
-
-def test_a_function_that_is_being_made_while_the_migration_begins_stops_it(
-    warehouse_settings, name, tmp_path, monkeypatch
-):
-    upgrade(warehouse_settings, name, of_release(tmp_path, "0002"))
-    house = House(warehouse_settings, name)
-    scorer = house.connect()
-    scorer.execute("begin")
-    scorer.execute("create function format(text, name) returns text language sql as 'select $1'")
-    with monkeypatch.context() as patched:
-        patched.setattr("lockstep.warehouse.migrate._PATIENCE", 0.2)
-        with pytest.raises(Transient, match="may have created something") as told:
-            upgrade(warehouse_settings, name)
-    assert f"server process {scorer.info.backend_pid}, user lockstep_scorer" in str(told.value)
-    scorer.execute("commit")
-    with pytest.raises(UsageError, match="function"):
-        upgrade(warehouse_settings, name)
 
 
 def test_a_server_without_room_for_the_locks_is_told_how_many_it_needs(old, monkeypatch):

@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
 
 import psycopg
 import pytest
 from psycopg.errors import LockNotAvailable
 
-from lockstep.errors import PublishRefused, Transient, Unreachable
+from lockstep.errors import PublishRefused, Transient
 from lockstep.warehouse.attempts import begin_attempt, finish_attempt, read_attempt
 from lockstep.warehouse.connect import answering
 from lockstep.warehouse.publish import current, publish
 from lockstep.warehouse.staging import stage
 from tests.house import A, B, House, day_table, scored
+from tests.warehouse.published import DAYS, bytes_of, day, seen
 
-_days = iter(date(2013, 1, 1) + timedelta(days=n) for n in range(1000))
-
-
-@pytest.fixture
-def day() -> date:
-    """A day that no other test uses."""
-    return next(_days)
-
-
-def seen(conn: psycopg.Connection, day: date) -> tuple:
-    """What a reader of the view sees of a day: rows, lowest and highest score."""
-    return conn.execute(
-        "select count(*), min(score), max(score) from predictions where event_date = %s", (day,)
-    ).fetchone()
-
-
-def bytes_of(house: House, day: date) -> list[tuple]:
-    """Every row of a day with the file, the place and the transaction that wrote it."""
-    conn = house.connect("owner")
-    tables = conn.execute(
-        "select c.oid::regclass::text, c.relfilenode from pg_inherits i"
-        " join pg_class c on c.oid = i.inhrelid where i.inhparent = to_regclass(%s) order by 1",
-        (day_table("predictions_batch", day),),
-    ).fetchall()
-    rows = [
-        conn.execute(f"select ctid::text, xmin::text, t::text from {name} t order by ctid")
-        for name, _ in tables
-    ]
-    kept = conn.execute(
-        "select xmin::text, c::text from current_publish c where event_date = %s", (day,)
-    )
-    log = conn.execute(
-        "select xmin::text, l::text from publish_log l where event_date = %s order by attempt",
-        (day,),
-    )
-    return [*tables, *(r for found in rows for r in found), *kept, *log]
+__all__ = ["day"]
 
 
 def test_what_is_published_is_what_was_staged(house, day):
@@ -171,7 +133,7 @@ def test_a_lower_attempt_is_also_late_when_the_higher_found_nothing_to_do(house,
 def test_other_days_do_not_matter(house, day):
     conn = house.connect()
     waiting = house.staged(conn, day=day)
-    house.published(conn, day=next(_days))
+    house.published(conn, day=next(DAYS))
     assert publish(conn, waiting).how == "attached"
 
 
@@ -360,76 +322,3 @@ def test_a_lock_that_does_not_come_is_transient(house, day, monkeypatch):
     assert f"select pg_terminate_backend({holder.info.backend_pid})" in str(told.value)
     assert current(conn, day) is None
     assert publish(conn, attempt).how == "attached"
-
-
-# ------------------------------------------------------------------------------- crashes
-
-_PUBLISHER = """
-import os, signal, sys
-from lockstep.warehouse.attempts import read_attempt
-from lockstep.warehouse.connect import open_connection
-from lockstep.warehouse.publish import publish
-info, number, fatal = sys.stdin.read().split("\\n")
-conn = open_connection(info, "x")
-steps = []
-def at(step):
-    steps.append(step)
-    if len(steps) == int(fatal):
-        os.kill(os.getpid(), signal.SIGKILL)
-publish(conn, read_attempt(conn, int(number)), at=at)
-"""
-STEPS = ("place", "placed", "attached", "told", "switch", "switched", "committed")
-
-
-@pytest.mark.parametrize("number", range(1, len(STEPS) + 1))
-def test_killed_at_any_step(house, day, number):
-    step = STEPS[number - 1]
-    conn = house.connect()
-    old = house.published(conn, day=day, inputs="old", score=0.25)
-    before = bytes_of(house, day)
-    attempt = house.staged(conn, day=day, inputs="new", score=0.75, rows=6)
-    died = subprocess.run(
-        [sys.executable, "-c", _PUBLISHER],
-        input=f"{house.conninfo()}\n{attempt.number}\n{number}",
-        text=True,
-        check=False,
-    )
-    assert died.returncode == -signal.SIGKILL
-    if step == "committed":
-        assert seen(conn, day) == (6, 0.75, 0.75)
-        after = bytes_of(house, day)
-        assert publish(conn, attempt).how == "unchanged"
-        assert bytes_of(house, day) == after
-        return
-    # Whole as it was, and again works. Waiting for the dead one's locks is part of it.
-    assert current(conn, day) == old.current
-    assert seen(conn, day)[1:] == (0.25, 0.25)
-    if number < STEPS.index("attached") + 1:
-        assert bytes_of(house, day) == before
-    else:  # attached, where no reader looks
-        assert [kept for kept in before if kept not in bytes_of(house, day)] == []
-    assert publish(conn, attempt).how == "attached"
-    assert seen(conn, day) == (6, 0.75, 0.75)
-
-
-@pytest.mark.parametrize("step", ["placed", "switched"])
-def test_the_warehouse_goes_away_in_the_middle(house, day, step, postgres):
-    conn, other = house.connect(), house.connect()
-    attempt = house.staged(conn, day=day)
-    pid = conn.info.backend_pid
-
-    def at(now: str) -> None:
-        if now == step:
-            with psycopg.connect(postgres.url("lockstep_admin")) as admin:
-                admin.execute("select pg_terminate_backend(%s, 10000)", (pid,))
-
-    with pytest.raises(Unreachable, match="stopped answering"):
-        publish(conn, attempt, at=at)
-    assert current(other, day) is None
-    assert publish(other, attempt).how == "attached"
-
-
-def test_every_step_is_one_that_was_killed(house, day):
-    conn, steps = house.connect(), []
-    publish(conn, house.staged(conn, day=day), at=steps.append)
-    assert tuple(steps) == STEPS
