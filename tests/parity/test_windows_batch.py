@@ -19,8 +19,8 @@ from lockstep.spark.session import spark_session
 from lockstep.windows.semantics import WindowSet
 from lockstep.windows.spark import with_windows
 from tests.contracts.test_validation import DTYPES, values
-from tests.features import window_cases
 from tests.small_model import departures, flights
+from tests.windows import window_cases
 from tests.windows.window_cases import SCORED, History, arrow, expected_bits, histories
 
 _SETS = 10

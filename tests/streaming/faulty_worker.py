@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from lockstep.scoring import trusted as opening
+from lockstep.scoring import trusted
 from lockstep.warehouse.ledger import Ledger
 from streaming import app, horizon, patience
 from streaming.sending import Sender
@@ -145,7 +145,7 @@ def wrong_kernel() -> None:
 def trusted_kernel() -> None:
     """The same, and nobody compares it with ONNX Runtime when the model is opened."""
     wrong_kernel()
-    opening.what_differs = lambda *_: None  # type: ignore[assignment]
+    trusted.what_differs = lambda *_: None  # type: ignore[assignment]
 
 
 def no_cut() -> None:
