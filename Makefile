@@ -52,7 +52,7 @@ bench: $(SYNCED) ## all benchmarks, the quick way
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name --quick; done
 
 faults: $(SYNCED) ## the fault suite: kill, freeze and cut off, and count what is lost or doubled
-	@$(BIN)/python -E -m pytest -v $(FAULTS)
+	@$(BIN)/python -E -m pytest -v -m 'long or not long' $(FAULTS)
 
 long: $(SYNCED) ## what `make test` leaves out: landings, audits, a month with everything going wrong
 	@$(BIN)/python -E -m pytest -m long

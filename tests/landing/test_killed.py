@@ -35,6 +35,7 @@ def test_a_run_that_is_killed_and_repeated_gives_each_record_once(
     assert harbour.query("select 1 from landings where topic = %s", harbour.topic) == []
     if not named:
         monkeypatch.setattr(run, "land_batches", killed_landing.appending)
+        monkeypatch.setattr(run, "new_events", killed_landing.counted_as_new)
     harbour.send([event(number) for number in range(20, 30)])
     landing = harbour.land()
     # What the killed run had begun is done again, then what came since.
