@@ -26,8 +26,6 @@ from lockstep.windows.reference import window_values as slow_values
 from tests.audit.conftest import DAY, AuditHouse
 from tests.small_model import departures, windows
 
-pytestmark = pytest.mark.long
-
 NAMES = windows().names
 
 
@@ -101,6 +99,7 @@ def test_an_altered_value_is_found_by_the_command(house: AuditHouse) -> None:
     assert (np.float32(example["stored"]), np.float32(example["recomputed"])) == (stored, right)
 
 
+@pytest.mark.long
 def test_rows_whose_wait_expired_are_explained_by_their_cut(house: AuditHouse) -> None:
     """One of them has another value than its cut gives, and one has no mark at all."""
     cuts = [house.ends(0.1), house.ends(0.6)]
@@ -132,6 +131,7 @@ def test_rows_whose_wait_expired_are_explained_by_their_cut(house: AuditHouse) -
         require_explained(report)
 
 
+@pytest.mark.long
 def test_a_row_is_held_to_the_copy_that_was_scored(house: AuditHouse, tmp_path) -> None:
     """Of an event with two copies the worker read the second first: nothing is unexplained, and
     the event is told, with both places."""
@@ -167,6 +167,7 @@ def test_a_row_is_held_to_the_copy_that_was_scored(house: AuditHouse, tmp_path) 
     assert told == [(1,)]
 
 
+@pytest.mark.long
 def test_what_is_missing_is_unexplained_in_each_audit(house: AuditHouse) -> None:
     """An event that is not in the lake, a row without window values; analysts see the newest."""
     house.stream(house.values[:2])
@@ -218,6 +219,7 @@ def test_a_day_without_stream_rows_says_so(house: AuditHouse) -> None:
     assert house.query("select 1 from audits where topic = %s", house.topic) == []
 
 
+@pytest.mark.long
 def test_the_job_ends_for_good_where_trying_again_cannot_help(
     house: AuditHouse, monkeypatch, capsys
 ) -> None:
@@ -229,6 +231,7 @@ def test_the_job_ends_for_good_where_trying_again_cannot_help(
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_lake_without_the_day_says_how_to_land_it(house: AuditHouse, tmp_path) -> None:
     house.stream(house.values[:2])
     empty = house.settings.model_copy(update={"lake": str(tmp_path)})

@@ -5,13 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pyarrow as pa
-import pytest
 
 from lockstep.contracts import Contract
 from lockstep.lake import LANDED, read_partition
 from tests.landing.conftest import DAY, NOON, Harbour, contract, event
-
-pytestmark = pytest.mark.long
 
 
 def test_rows_and_types_are_what_was_sent_and_a_second_run_lands_what_is_new(

@@ -17,8 +17,6 @@ from lockstep.landing.log import log_of
 from lockstep.landing.source import KafkaLog
 from tests.landing.conftest import NOON, Harbour, event
 
-pytestmark = pytest.mark.long
-
 BROKEN = [
     event(1, level=5000.25),
     b"{",
@@ -31,6 +29,7 @@ BROKEN = [
 ]
 
 
+@pytest.mark.long
 def test_broken_records_are_counted_by_reason_and_absent(harbour: Harbour) -> None:
     honest = event(6, NOON + timedelta(seconds=6))
     harbour.send([*BROKEN, honest])
@@ -67,6 +66,7 @@ def test_a_reason_is_counted_without_its_values(reason: str, kind: str) -> None:
     assert kind_of(reason) == kind
 
 
+@pytest.mark.long
 def test_a_log_that_does_not_continue_is_refused_until_its_checkpoint_is_removed(
     harbour: Harbour,
 ) -> None:
