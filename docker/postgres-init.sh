@@ -27,5 +27,6 @@ database airflow airflow
 database mlflow mlflow
 psql --set=ON_ERROR_STOP=1 --quiet --username "$POSTGRES_USER" <<'SQL'
 alter role lockstep_owner createrole;
+grant lockstep_analyst to lockstep_owner with admin true, inherit false, set false;
 grant connect on database lockstep to lockstep_scorer, lockstep_releaser, lockstep_analyst;
 SQL

@@ -48,11 +48,18 @@ def migrate(use_cases: tuple[str, ...], as_json: bool) -> None:
     lines = [
         f"{m.use_case}: "
         + (f"{m.before or 'created'} -> {m.after}" if m.changed else f"up to date ({m.after})")
+        + "".join(f"\n    note: {note}" for note in m.notes)
         for m in done
     ]
     document = {
         "migrated": [
-            {"use_case": m.use_case, "before": m.before, "after": m.after, "changed": m.changed}
+            {
+                "use_case": m.use_case,
+                "before": m.before,
+                "after": m.after,
+                "changed": m.changed,
+                "notes": m.notes,
+            }
             for m in done
         ],
         "left_out": tell_refused(refused),

@@ -321,6 +321,8 @@ def _migrations(stack: Stack, progress: Progress, refused: Refused) -> bool:
         done = upgrade(settings, name)
         if done.changed:
             progress("postgres", f"schema {name} is now at revision {done.after}")
+        for note in done.notes:
+            progress("postgres", note)
 
     return _each(stack, migrate, refused)
 

@@ -1,8 +1,8 @@
 """Connections to the warehouse: one role of one use case each, never more.
 
-A login is a member of group roles named USE_CASE_ROLE and inherits nothing from them; each
-connection takes exactly one of them at its start, with that use case's schema as its
-search path. So one login may serve several use cases, and a connection sees one.
+A login is a member of group roles named USE_CASE_ROLE; each connection takes exactly one of them
+at its start, with that use case's schema as its search path. So one login may serve several use
+cases, and a connection sees one. (What a login inherits: lockstep.warehouse.logins.)
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
 
 from lockstep.errors import UsageError
 from lockstep.warehouse.connect import ROLES, answering, group, open_connection
+from lockstep.warehouse.logins import admit_logins, grant
 from lockstep.warehouse.strangers import lock_theirs, outlast_writers, refuse_strangers
 from lockstep.warehouse.waiting import MIGRATION_LOCK
 
@@ -41,6 +41,8 @@ class Migrated:
     before: str | None
     """The revision before; None for a schema that did not exist."""
     after: str
+    notes: tuple[str, ...] = ()
+    """What is left to somebody with more rights; nothing of Lockstep's own waits for it."""
 
     @property
     def changed(self) -> bool:
@@ -76,8 +78,8 @@ def upgrade(settings: Settings, use_case: str, migrations: Path = MIGRATIONS) ->
         before, after = _run_scripts(info, use_case, migrations)
         # 4. Logins change without a migration, so this is looked at every time.
         with conn.transaction():
-            _admit_logins(conn, settings, use_case)
-    return Migrated(use_case, before, after)
+            notes = admit_logins(conn, settings, use_case)
+    return Migrated(use_case, before, after, notes)
 
 
 @contextmanager
@@ -112,7 +114,7 @@ def _make_groups(conn: psycopg.Connection[Any], use_case: str) -> None:
     # The migrating login acts as the owner; the first migrations handed tables to the scorer, and
     # the third took them back.
     for granted, member in ((owner, me[0]), (scorer, me[0]), (scorer, owner)):
-        _grant(conn, granted, member, inherit=True)
+        grant(conn, granted, member, inherit=True)
 
 
 def _make_schema(conn: psycopg.Connection[Any], use_case: str) -> None:
@@ -195,29 +197,3 @@ def _run_scripts(info: str, use_case: str, migrations: Path) -> tuple[str | None
         # What psycopg said, for those who know its errors.
         raise (error.orig or error) from error
     return before, head
-
-
-def _admit_logins(conn: psycopg.Connection[Any], settings: Settings, use_case: str) -> None:
-    """Make the login of each configured address a member of its group, where it exists."""
-    for role in ROLES:
-        address = getattr(settings, f"{role}_url")
-        named = conninfo_to_dict(address.get_secret_value()).get("user") if address else None
-        login = str(named or f"lockstep_{role}")
-        if conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)).fetchone():
-            _grant(conn, group(use_case, role), login, inherit=role == "owner")
-
-
-def _grant(conn: psycopg.Connection[Any], granted: str, member: str, *, inherit: bool) -> None:
-    """Membership, unless it is there. Without `inherit` it counts only after SET ROLE."""
-    present = conn.execute(
-        "SELECT 1 FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
-        " JOIN pg_roles u ON u.oid = m.member WHERE g.rolname = %s AND u.rolname = %s"
-        " AND m.set_option AND m.inherit_option >= %s",
-        (granted, member, inherit),
-    ).fetchone()
-    if present is None and granted != member:
-        conn.execute(
-            sql.SQL("GRANT {} TO {} WITH INHERIT {}, SET TRUE").format(
-                sql.Identifier(granted), sql.Identifier(member), sql.SQL(str(inherit).upper())
-            )
-        )

@@ -81,7 +81,15 @@ def version(lockstep: Type, stack_settings: Settings) -> int:
 def test_migrate_again(lockstep, version):
     done = lockstep("migrate", USE_CASE, "--json")
     assert json.loads(done.stdout) == {
-        "migrated": [{"use_case": USE_CASE, "before": NEWEST, "after": NEWEST, "changed": False}],
+        "migrated": [
+            {
+                "use_case": USE_CASE,
+                "before": NEWEST,
+                "after": NEWEST,
+                "changed": False,
+                "notes": [],
+            }
+        ],
         "left_out": {},
     }
     assert lockstep("migrate").stdout == f"{USE_CASE}: up to date ({NEWEST})\n"

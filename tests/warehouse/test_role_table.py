@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import InsufficientPrivilege
 
 from lockstep.errors import Fenced, PublishRefused
@@ -20,13 +21,16 @@ from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import current, publish
 from lockstep.warehouse.staging import finish_attempt, stage
 from tests.house import DAY, A, B, House, day_table, evidence, scored
+from tests.warehouse.plain_login import make_login, plainly
 from tests.warehouse.role_table import EVERYTHING, ROLES, ROWS, VIEWS, as_markdown
 
+PLAIN = "analyst's login"
+"""As psql begins it: it has taken no role, and has the same cells as the analyst."""
 CELLS = [
-    pytest.param(row, role, cell, id=f"{role}: {row.what}")
+    pytest.param(row, session, cell, id=f"{session}: {row.what}")
     for rows in ROWS.values()
     for row in rows
-    for role, cell in zip(ROLES, row.cells, strict=True)
+    for session, cell in zip((*ROLES, PLAIN), (*row.cells, row.cells[-1]), strict=True)
 ]
 ANOTHER = {"scorer": "releaser", "releaser": "scorer", "analyst": "scorer"}
 
@@ -34,11 +38,15 @@ ANOTHER = {"scorer": "releaser", "releaser": "scorer", "analyst": "scorer"}
 @pytest.fixture(scope="module")
 def names(warehouse_settings) -> Iterator[tuple[House, dict[str, str]]]:
     """A use case with a published day, a sealed and an open stage, and a stream; and its names."""
-    house, other = (
-        House(warehouse_settings, f"test_{uuid.uuid4().hex[:10]}") for _ in ("this", "that")
+    settings = make_login(warehouse_settings)
+    house, other = (House(settings, f"test_{uuid.uuid4().hex[:10]}") for _ in ("this", "that"))
+    migrate.upgrade(settings, house.use_case)
+    migrate.upgrade(warehouse_settings, other.use_case)
+    login = conninfo_to_dict(settings.url("analyst"))["user"]
+    # Of the other one it may take the role, and inherits nothing.
+    house.connect("owner").execute(
+        f"set role none; grant {other.use_case}_analyst to {login} with inherit false"
     )
-    for made in (house, other):
-        migrate.upgrade(warehouse_settings, made.use_case)
     house.approve()
     conn = house.connect()
     done = house.published(conn)
@@ -59,6 +67,7 @@ def names(warehouse_settings) -> Iterator[tuple[House, dict[str, str]]]:
         house,
         {
             "uc": house.use_case,
+            "analyst_login": login,
             "other": other.use_case,
             "day": day,
             "held": f"{day}_{done.current.publish_id}",
@@ -81,7 +90,10 @@ def names(warehouse_settings) -> Iterator[tuple[House, dict[str, str]]]:
 @pytest.fixture(scope="module")
 def sessions(names) -> dict[str, psycopg.Connection]:
     """One session for each role: what is tried in it is rolled back."""
-    return {role: names[0].connect(role) for role in (*ROLES, "owner")}
+    house = names[0]
+    plain = plainly(house.settings)
+    house.opened.append(plain)
+    return {PLAIN: plain} | {role: house.connect(role) for role in (*ROLES, "owner")}
 
 
 def told(conn: psycopg.Connection, statement: str) -> str:
@@ -103,11 +115,13 @@ def told(conn: psycopg.Connection, statement: str) -> str:
     return "no" if "01007" in warned else "yes"
 
 
-@pytest.mark.parametrize(("row", "role", "cell"), CELLS)
-def test_a_cell(names, sessions, row, role, cell):
+@pytest.mark.parametrize(("row", "session", "cell"), CELLS)
+def test_a_cell(names, sessions, row, session, cell):
     _, known = names
-    known = known | {"role": role, "login": f"lockstep_{role}", "another": ANOTHER[role]}
-    conn = sessions[role]
+    role = "analyst" if session == PLAIN else session
+    login = known["analyst_login"] if role == "analyst" else f"lockstep_{role}"
+    known = known | {"role": role, "login": login, "another": ANOTHER[role]}
+    conn = sessions[session]
     wrong = []
     for statement in row.tries:
         for name, value in known.items():

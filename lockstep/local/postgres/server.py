@@ -165,9 +165,9 @@ class Postgres:
                 _ensure_login(connection, name, self.home.secret(f"postgres/{name}"))
             # The migrations create group roles and grant the logins membership.
             connection.execute("alter role lockstep_owner createrole")
-            # Whatever an analyst connects with: see lockstep.warehouse.connect.
+            # They also say where that login's sessions begin: see lockstep.warehouse.logins.
             connection.execute(
-                "alter role lockstep_analyst set default_transaction_isolation = 'repeatable read'"
+                "grant lockstep_analyst to lockstep_owner with admin true, inherit false, set false"
             )
             for database, owner in [(_WAREHOUSE, "lockstep_owner"), *((g, g) for g in _GUESTS)]:
                 _ensure_database(connection, database, owner)
