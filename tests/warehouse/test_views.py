@@ -11,6 +11,7 @@ from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import publish
 from lockstep.warehouse.staging import stage
 from tests.house import A, B, scored
+from tests.warehouse.role_table import VIEWS
 
 DAY = date(2013, 10, 1)
 
@@ -136,3 +137,27 @@ def test_one_source_reads_only_its_tables(fresh_house):
         )
         assert f"predictions_{source}" in plan
         assert other not in plan
+
+
+def test_every_view_and_column_that_analysts_read_says_what_it_is(fresh_house):
+    """psql's \\d+ and BI tools show it. A new view or column gets its sentence, or this fails."""
+    described = (
+        fresh_house.connect("analyst")
+        .execute(
+            "select c.relname, a.attname, col_description(c.oid, a.attnum),"
+            " obj_description(c.oid, 'pg_class')"
+            " from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0"
+            " where c.relnamespace = %s::regnamespace and has_column_privilege(c.oid, a.attnum,"
+            " 'select') and not a.attisdropped",
+            (fresh_house.use_case,),
+        )
+        .fetchall()
+    )
+    assert {view for view, *_ in described} == set(VIEWS.split())
+    assert [f"{view}.{column}" for view, column, said, _ in described if not said] == []
+    assert [view for view, _, _, said in described if not said] == []
+    for view, column, said, of_view in described:
+        for text in (said, of_view):
+            assert text[0].isupper(), (view, column)
+            assert text.endswith("."), (view, column)
+            assert "\n" not in text, (view, column)
