@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,11 +15,10 @@ from psycopg.types.datetime import (
     TimestampLoader,
     TimestamptzLoader,
 )
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from lockstep.cli.output import emit, json_option, visible
+from lockstep.cli.query_files import refuse_existing, require_different, write_csv, write_parquet
+from lockstep.cli.query_table import print_rows
 from lockstep.errors import UsageError
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
@@ -33,54 +32,89 @@ _SHOWN = 50
 @click.argument("use_case")
 @click.argument("sql")
 @click.option("--all", "everything", is_flag=True, help=f"Show more than {_SHOWN} rows.")
+@click.option("--vertical", is_flag=True, help="Show each row by itself, one value a line.")
+@click.option("--csv", is_flag=True, help="Print all rows as CSV; NULL is empty.")
+@click.option(
+    "--parquet",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write all rows, with their types, to a new Parquet file.",
+)
 @json_option
-def query(use_case: str, sql: str, everything: bool, as_json: bool) -> None:
+def query(
+    use_case: str,
+    sql: str,
+    everything: bool,
+    vertical: bool,
+    csv: bool,
+    parquet: Path | None,
+    as_json: bool,
+) -> None:
     """Run one SQL query with an analyst's rights: the views of USE_CASE, read only.
 
-    Shows the first 50 rows, and says how many there are; with --all or --json all of them.
+    Shows the first 50 rows, and says how many there are; with --all all of them. Where the table
+    is wider than the terminal, each row is shown by itself. --json, --csv and --parquet give all
+    rows; in Parquet a numeric without declared digits is a double.
     """
-    whole = everything or as_json
-    names, shown, found = _ask(use_case, sql, None if whole else _SHOWN)
-    if as_json:
-        _require_different(names)
+    forms = {"--vertical": vertical, "--csv": csv, "--parquet": parquet, "--json": as_json}
+    if len(given := [form for form, wanted in forms.items() if wanted]) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude each other", next="choose one of them")
+    if csv:
+        with _asking(use_case) as connection:
+            write_csv(connection, sql, click.get_binary_stream("stdout"))
+    elif parquet is not None:
+        refuse_existing(parquet)
+        with _asking(use_case) as connection:
+            count = write_parquet(connection, sql, parquet)
+        click.echo(visible(f"{count:,} rows in {parquet}"))
+    elif as_json:
+        names, shown, _ = _ask(use_case, sql, None)
+        require_different(names)
         emit({"rows": [dict(zip(names, row, strict=True)) for row in shown]}, "", as_json)
-        return
-    _print(names, shown)
-    if len(shown) < found:
-        click.secho(
-            f"{found - len(shown):,} of {found:,} rows are left out; --all shows them",
-            fg="yellow",
-            err=True,
-        )
+    else:
+        names, shown, found = _ask(use_case, sql, None if everything else _SHOWN)
+        print_rows(names, shown, vertical=vertical)
+        if len(shown) < found:
+            click.secho(
+                f"{found - len(shown):,} of {found:,} rows are left out; --all shows them",
+                fg="yellow",
+                err=True,
+            )
 
 
-def _ask(use_case: str, sql: str, most: int | None) -> tuple[list[str], list[Any], int]:
-    """Names of the columns, the first `most` rows or all, and how many rows there are."""
+@contextmanager
+def _asking(use_case: str) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction that only reads; UsageError for what the warehouse refuses in it."""
     with closing(connect(Settings.load(), "analyst", use_case)) as connection:
         for type, loader in _TIMES.items():
             connection.adapters.register_loader(type, loader)
         try:
             with connection.transaction():
                 connection.execute("set transaction read only")
-                cursor = connection.execute(sql.encode())
-                names = [column.name for column in cursor.description or ()]
-                rows: list[Any] = []
-                if names:
-                    rows = cursor.fetchall() if most is None else cursor.fetchmany(most)
-                found = cursor.rowcount
-                more = cursor.nextset()
+                yield connection
         except psycopg.Error as error:
             raise UsageError(
                 f"the warehouse refused the query: {str(error).splitlines()[0]}",
                 left="nothing: an analyst can only read",
                 next=f"lockstep query {use_case} 'select * from predictions limit 5'",
             ) from None
-    if more:
-        raise UsageError(
-            "these are several statements, and only the first one's rows would be shown",
-            left="nothing: an analyst can only read",
-            next="type one statement at a time",
-        )
+
+
+def _ask(use_case: str, sql: str, most: int | None) -> tuple[list[str], list[Any], int]:
+    """Names of the columns, the first `most` rows or all, and how many rows there are."""
+    with _asking(use_case) as connection:
+        cursor = connection.execute(sql.encode())
+        names = [column.name for column in cursor.description or ()]
+        rows: list[Any] = []
+        if names:
+            rows = cursor.fetchall() if most is None else cursor.fetchmany(most)
+        found = cursor.rowcount
+        if cursor.nextset():
+            raise UsageError(
+                "these are several statements, and only the first one's rows would be shown",
+                left="nothing: an analyst can only read",
+                next="type one statement at a time",
+            )
     return names, rows, found
 
 
@@ -103,29 +137,3 @@ _TIMES = {
     "timestamptz": _or_text(TimestamptzLoader),
     "interval": _or_text(IntervalLoader),
 }
-
-
-def _require_different(names: list[str]) -> None:
-    """A document's members have names of their own: the second one would replace the first."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UsageError(
-            f"several columns are named {twice[0]!r}: one document cannot hold them",
-            next="name each column: select ... as NAME",
-        )
-
-
-def _print(names: list[str], rows: list[Any]) -> None:
-    table = Table()
-    for name in names:
-        table.add_column(_text(name), overflow="fold")
-    for row in rows:
-        table.add_row(*("" if value is None else _text(value) for value in row))
-    # What is not read on a terminal is not broken at its width.
-    console = Console(width=None if sys.stdout.isatty() else 10_000)
-    console.print(table)
-
-
-def _text(value: Any) -> Text:
-    """A value as it is: brackets in it are no markup."""
-    return Text(visible(str(value)))
