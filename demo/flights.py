@@ -25,7 +25,9 @@ from kafka import KafkaProducer
 
 from demo.airflow_api import Airflow
 from lockstep.kafka.clients import topic_admin
+from lockstep.local.home import Home
 from lockstep.local.loopback import http_missing
+from lockstep.local.postgres.server import Postgres
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from streaming.replay import ensure_topic
@@ -150,6 +152,9 @@ def next_steps(settings: Settings) -> None:
         f'  lockstep query {USE_CASE} "select source, event_date, count(*), avg(score)'
         ' from predictions group by 1, 2 order by 1, 2"'
     )
+    say("  psql and BI tools read the same views; user and place are in this line, the password in")
+    say("  the file that it names:")
+    say(f"    {Postgres(Home(settings.home)).psql(USE_CASE)}")
     airflow = Airflow.of(settings)
     say(f"  Airflow  {settings.airflow}  (user {airflow.user}, password {airflow.password})")
     say(f"  MLflow   {settings.mlflow}")

@@ -25,7 +25,7 @@ from lockstep.local.airflow.server import PARTS, Airflow
 from lockstep.local.home import Home, Progress, silent, write_atomically
 from lockstep.local.kafka.broker import Kafka
 from lockstep.local.mlflow.server import Mlflow
-from lockstep.local.postgres.server import Postgres
+from lockstep.local.postgres.server import PGPASS, Postgres
 from lockstep.local.service import (
     Service,
     cancel,
@@ -153,10 +153,10 @@ def up(
 ) -> bool:
     """Start what does not run yet. True when anything had to be started.
 
-    Writes <home>/stack.env, migrates the schema of each use case of `repository` and creates its
-    topics. A use case that is refused takes no other along; it is put into `refused`, by name.
-    Raises a LockstepError that names the service and shows the end of its log; what serves
-    already keeps running, and running it again continues.
+    Writes <home>/stack.env and <home>/pgpass, migrates the schema of each use case of `repository`
+    and creates its topics. A use case that is refused takes no other along; it is put into
+    `refused`, by name. Raises a LockstepError that names the service and shows the end of its log;
+    what serves already keeps running, and running it again continues.
     """
     wanted = set(services)
     if unknown := wanted - set(SERVICES):
@@ -173,6 +173,7 @@ def up(
                 _configure_port(stack, name, port)
             env = "".join(f"{name}={text}\n" for name, text in stack.addresses().items())
             write_atomically(stack.home.root / STACK_ENV, env, mode=0o600)
+            stack.postgres.write_pgpass()
             return _start(stack, wanted, progress, {} if refused is None else refused)
     except OSError as error:
         if error.errno != errno.ENOSPC:
@@ -213,7 +214,7 @@ def purge(settings: Settings, progress: Progress = silent) -> None:
     home = Home(settings.home)
     for name in _OWN:
         shutil.rmtree(home.root / name, ignore_errors=True)
-    for name in ("ports.json", "secrets.json", STACK_ENV):
+    for name in ("ports.json", "secrets.json", STACK_ENV, PGPASS):
         (home.root / name).unlink(missing_ok=True)
 
 

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from lockstep.local.postgres import unprivileged
+from lockstep.local.postgres.server import PGPASS, Postgres
 from lockstep.local.service import leftovers, running_pid, stragglers
 from lockstep.settings import STACK_ENV, Settings
 from tests.local.conftest import REPOSITORY, Command, until
@@ -47,6 +48,27 @@ def test_what_up_writes_is_what_settings_read(
             assert user == f"lockstep_{role}"
             assert "flight_delay" in schemas  # migrated
     assert stat.S_IMODE((lockstep.home.root / STACK_ENV).stat().st_mode) == 0o600
+
+
+def test_an_analyst_types_one_line_for_psql(lockstep: Command) -> None:
+    lockstep.run("up", "--only", "postgres")
+    server = Postgres(lockstep.home)
+    line = server.psql("flight_delay")
+    assert lockstep.home.secret("postgres/lockstep_analyst") not in line
+    assert stat.S_IMODE((lockstep.home.root / PGPASS).stat().st_mode) == 0o600
+
+    def typed(sql: str) -> subprocess.CompletedProcess[str]:
+        plainly = "--no-psqlrc --no-password --tuples-only --no-align"
+        return subprocess.run(
+            ["/bin/sh", "-c", f"{line} {plainly} --command '{sql}'"],
+            env={"PATH": f"{server.binaries}:{os.environ['PATH']}", "HOME": str(lockstep.cwd)},
+            capture_output=True,
+            text=True,
+        )
+
+    found = typed("select count(*) from predictions; show transaction_isolation")
+    assert (found.stdout, found.stderr) == ("0\nrepeatable read\n", "")
+    assert "permission denied" in typed("select * from approvals").stderr
 
 
 def test_status_tells_stopped_running_and_unhealthy_apart(lockstep: Command) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import sys
@@ -25,10 +26,14 @@ from lockstep.local.home import Home, Progress, write_atomically
 from lockstep.local.postgres import unprivileged
 from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
 
-__all__ = ["Postgres"]
+__all__ = ["PGPASS", "Postgres"]
+
+PGPASS = "pgpass"
+"""The file of the home that psql and BI tools take the analyst's password from."""
 
 _WAREHOUSE = "lockstep"
 _LOGINS = ("lockstep_owner", "lockstep_scorer", "lockstep_releaser", "lockstep_analyst")
+_ANALYST = "lockstep_analyst"
 _GUESTS = ("airflow", "mlflow")
 """Other programs' metadata: a database and a login of the same name each."""
 _ADMIN = "lockstep_admin"
@@ -50,6 +55,31 @@ class Postgres:
         """
         password = quote(self.home.secret(f"postgres/{user}"), safe="")
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}?sslmode=disable"
+
+    @property
+    def binaries(self) -> Path:
+        """The folder with psql and the other programs of Postgres."""
+        return _binaries(self.data)
+
+    def psql(self, use_case: str) -> str:
+        """What an analyst of `use_case` types; the password is in <home>/pgpass."""
+        place = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "dbname": _WAREHOUSE,
+            "user": _ANALYST,
+            "sslmode": "disable",
+            # One login reads all use cases: this says whose `predictions` are meant.
+            "options": f"-csearch_path={use_case}",
+        }
+        told = " ".join(f"{name}={value}" for name, value in place.items())
+        return f'PGPASSFILE={shlex.quote(str(self.home.root / PGPASS))} psql "{told}"'
+
+    def write_pgpass(self) -> None:
+        """Write the file that `psql` names: the analyst's password and no other."""
+        password = self.home.secret(f"postgres/{_ANALYST}")
+        line = f"127.0.0.1:{self.port}:{_WAREHOUSE}:{_ANALYST}:{password}\n"
+        write_atomically(self.home.root / PGPASS, line, mode=0o600)
 
     def start(self, progress: Progress) -> bool:
         """Create the cluster when there is none, start it, see to its logins and databases."""
@@ -79,7 +109,7 @@ class Postgres:
             "jit": "off",
         }
         arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        binary = _binaries(self.data) / "postgres"
+        binary = self.binaries / "postgres"
         return Service(
             name="postgres",
             command=[*self._as_allowed(), str(binary), "-D", str(self.data), *arguments],
@@ -113,7 +143,7 @@ class Postgres:
                 os.chown(path, account.pw_uid, account.pw_gid)
         command = [
             *self._as_allowed(),
-            str(_binaries(self.data) / "initdb"),
+            str(self.binaries / "initdb"),
             f"--pgdata={unfinished}",
             f"--username={_ADMIN}",
             f"--pwfile={password}",
