@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["down", "status", "up"]
 
-_STYLES = {"running": "green", "unhealthy": "red", "stopped": "yellow"}
+_STATUS = "{:<21}  {:<9}  {:<15}  {:<7}  {}"
+"""A line fits into 80 columns."""
 
 
 @click.command()
@@ -108,13 +109,12 @@ def status(as_json: bool) -> None:
     """
     settings = Settings.load()
     rows = local.status(settings)
-    lines = [
-        f"{row.name:<22} {click.style(f'{row.state:<10}', fg=_STYLES[row.state])}"
-        f" {row.address or '':<16} {f'pid {row.pid}' if row.pid else '':<12}"
-        f" {f'since {row.since}' if row.since else ''}"
-        + (f"\n    {row.detail}" if row.detail else "")
-        for row in rows
-    ]
+    lines = [_STATUS.format("service", "state", "address", "pid", "since (UTC)")]
+    for row in rows:
+        since = (row.since or "")[: len("2013-10-01T00:00")].replace("T", " ")
+        lines.append(_STATUS.format(row.name, row.state, row.address or "", row.pid or "", since))
+        if row.detail:
+            lines.append(f"    {row.detail}")
     healthy = all(row.state == "running" for row in rows)
     if not healthy:
         lines.append(f"logs: {settings.home / 'logs'}\nnext: lockstep up")

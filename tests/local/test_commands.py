@@ -79,6 +79,10 @@ def test_status_tells_stopped_running_and_unhealthy_apart(lockstep: Command) -> 
     assert set(states().values()) == {"stopped"}
     lockstep.run("up", "--only", "postgres")
     assert states() == dict.fromkeys(states(), "stopped") | {"postgres": "running"}
+    head, postgres, *_ = shown = lockstep.run("status", fails=1).stdout.splitlines()
+    assert postgres.split()[:2] == ["postgres", "running"]
+    assert postgres.index("running") == head.index("state")
+    assert max(map(len, shown[:8])) <= 80
     pid = running_pid(lockstep.home, "postgres")
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
