@@ -12,7 +12,7 @@ from lockstep.warehouse.landings import LandedSoFar
 
 __all__ = ["Report", "as_document", "render"]
 
-_HEADER = ("window", "equal", "incomplete", "unexplained", "late would change", "largest diff.")
+_HEADER = ("window", "equal", "incomplete", "unexplained", "late", "largest gap")
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def write_parquet(connection: psycopg.Connection[Any], sql: str, path: Path) -> 
                             writer.write_batch(pa.record_batch(arrays, schema=schema))
                             count += len(rows)
             except BaseException:
-                path.unlink()
+                path.unlink(missing_ok=True)
                 raise
     except OSError as error:
         raise UsageError(
