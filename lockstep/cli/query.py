@@ -17,7 +17,7 @@ from psycopg.types.datetime import (
 )
 
 from lockstep.cli.output import emit, json_option, visible
-from lockstep.cli.query_files import refuse_existing, require_different, write_csv, write_parquet
+from lockstep.cli.query_files import require_different, write_csv, write_parquet
 from lockstep.cli.query_table import print_rows
 from lockstep.errors import UsageError
 from lockstep.settings import Settings
@@ -63,7 +63,6 @@ def query(
         with _asking(use_case) as connection:
             write_csv(connection, sql, click.get_binary_stream("stdout"))
     elif parquet is not None:
-        refuse_existing(parquet)
         with _asking(use_case) as connection:
             count = write_parquet(connection, sql, parquet)
         click.echo(visible(f"{count:,} rows in {parquet}"))

@@ -5,6 +5,8 @@ Both are written as the rows come. CSV has each value as the warehouse writes it
 
 from __future__ import annotations
 
+import os
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,7 +23,7 @@ from lockstep.errors import UsageError, reason_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["refuse_existing", "require_different", "write_csv", "write_parquet"]
+__all__ = ["require_different", "write_csv", "write_parquet"]
 
 _ROWS = 10_000
 """How many are held at once, and what a row group of Parquet has."""
@@ -55,28 +57,19 @@ def write_parquet(connection: psycopg.Connection[Any], sql: str, path: Path) -> 
     becomes a double, and what Parquet has no type for its text. Raises UsageError for a file that
     is there or cannot be written, and for a value that its column's type does not hold.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    count = 0
-    refuse_existing(path)
+    if path.exists():
+        raise _exists(path)
+    # Under another name until it is whole: whatever ends us, FILE is all rows or not there.
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with path.open("xb") as file:
-            try:
-                scalars = _scalars()
-                _load_exactly(connection, scalars)
-                with _answer(connection, sql) as cursor:
-                    schema = _schema(cursor, scalars)
-                    require_different(schema.names)
-                    with pq.ParquetWriter(file, schema) as writer:
-                        for rows in _chunks(cursor):
-                            columns = zip(schema, zip(*rows, strict=True), strict=True)
-                            arrays = [_array(field, values) for field, values in columns]
-                            writer.write_batch(pa.record_batch(arrays, schema=schema))
-                            count += len(rows)
-            except BaseException:
-                path.unlink(missing_ok=True)
-                raise
+        try:
+            with unfinished.open("xb") as file:
+                count = _write(connection, sql, file)
+            os.link(unfinished, path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except FileExistsError:
+        raise _exists(path) from None
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror or error}",
@@ -86,12 +79,23 @@ def write_parquet(connection: psycopg.Connection[Any], sql: str, path: Path) -> 
     return count
 
 
-def refuse_existing(path: Path) -> None:
-    """Raises UsageError for a file that is there."""
-    if path.exists():
-        raise UsageError(
-            f"{path} exists already", left="the file as it was", next="name another file"
-        )
+def _write(connection: psycopg.Connection[Any], sql: str, file: BinaryIO) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = 0
+    scalars = _scalars()
+    _load_exactly(connection, scalars)
+    with _answer(connection, sql) as cursor:
+        schema = _schema(cursor, scalars)
+        require_different(schema.names)
+        with pq.ParquetWriter(file, schema) as writer:
+            for rows in _chunks(cursor):
+                columns = zip(schema, zip(*rows, strict=True), strict=True)
+                arrays = [_array(field, values) for field, values in columns]
+                writer.write_batch(pa.record_batch(arrays, schema=schema))
+                count += len(rows)
+    return count
 
 
 def require_different(names: Sequence[str]) -> None:
@@ -196,3 +200,7 @@ def _array(field: pa.Field, values: Sequence[Any]) -> pa.Array:
             left="no such file",
             next=f"take it as text: select {field.name}::text",
         ) from None
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"{path} exists already", left="the file as it was", next="name another file")

@@ -142,10 +142,12 @@ def test_files_have_all_rows_and_hold_few_at_once(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held: list[int] = []
+    file = tmp_path / "many.parquet"
     chunks = query_files._chunks
 
     def counted(cursor: Any) -> Any:
         for rows in chunks(cursor):
+            assert not file.exists(), "whoever finds it finds all rows"
             held.append(len(rows))
             yield rows
 
@@ -153,9 +155,9 @@ def test_files_have_all_rows_and_hold_few_at_once(
     monkeypatch.setattr(query_files, "_ROWS", 100)
     many = "select n from generate_series(1, 1234) n"
     assert ask(many, "--csv").stdout.split() == ["n", *map(str, range(1, 1235))]
-    said = ask(many, "--parquet", str(tmp_path / "many.parquet")).stdout
-    assert said == f"1,234 rows in {tmp_path / 'many.parquet'}\n"
-    read = pq.read_table(tmp_path / "many.parquet")
+    assert ask(many, "--parquet", str(file)).stdout == f"1,234 rows in {file}\n"
+    assert list(tmp_path.iterdir()) == [file]
+    read = pq.read_table(file)
     assert read.column("n").to_pylist() == list(range(1, 1235))
     assert held == 2 * [*[100] * 12, 34]
 
