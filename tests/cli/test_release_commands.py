@@ -17,6 +17,7 @@ from lockstep.registry.register import register
 from lockstep.settings import Settings
 from lockstep.warehouse.migrate import MIGRATIONS
 from tests.small_model import small_compiled
+from tests.warehouse.plain_login import make_login
 
 REPOSITORY = Path(__file__).parents[2]
 USE_CASE = f"typed_{uuid.uuid4().hex[:8]}"
@@ -93,6 +94,16 @@ def test_migrate_again(lockstep, version):
         "left_out": {},
     }
     assert lockstep("migrate").stdout == f"{USE_CASE}: up to date ({NEWEST})\n"
+
+
+def test_migrate_notes_what_is_left_to_an_administrator(
+    lockstep, version, postgres, stack_settings
+):
+    settings = make_login(stack_settings, postgres.url("lockstep_admin"))
+    done = lockstep("migrate", USE_CASE, LOCKSTEP_ANALYST_URL=settings.url("analyst"))
+    assert done.returncode == 0, done.stderr
+    assert "note: lockstep_owner may not alter ada_" in done.stdout
+    assert "SET default_transaction_isolation = 'repeatable read'" in done.stdout
 
 
 def test_migrate_elsewhere(lockstep, version, tmp_path):

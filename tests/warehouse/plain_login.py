@@ -6,7 +6,7 @@ import uuid
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from lockstep.settings import Settings
@@ -23,7 +23,8 @@ def make_login(settings: Settings, maker: str | None = None) -> Settings:
             sql.SQL("create role {} login password {}").format(role, sql.Literal(password))
         )
         conn.execute(sql.SQL("grant connect on database {} to {}").format(database, role))
-    address = make_conninfo(settings.url("analyst"), user=name, password=password)
+    place = conninfo_to_dict(settings.url("analyst"))
+    address = "postgresql://{}:{}@{host}:{port}/{dbname}".format(name, password, **place)
     return settings.model_copy(update={"analyst_url": SecretStr(address)})
 
 
