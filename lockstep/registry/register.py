@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -101,6 +102,8 @@ def _client(settings: Settings) -> tuple[Any, type[Exception]]:
             "the package mlflow, which registers models, is not installed",
             next="uv sync --extra registry",
         ) from None
+    # Importing it has set its own level: it tells of what it waits for, where nothing is amiss.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(server.url, server.url), MlflowException
 
 

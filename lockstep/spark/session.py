@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lockstep.errors import SparkFailed, Transient, UsageError, marked_in
@@ -20,6 +21,9 @@ __all__ = ["BATCH_ROWS", "LOCAL_ENVIRONMENT", "LOCAL_SPARK", "spark_session", "t
 BATCH_ROWS = 8192
 """Rows of an Arrow batch: where scoring is at its fastest and memory stays small."""
 
+_LOGGING = Path(__file__).with_name("log4j2.properties").as_uri()
+"""Without blanks or quotes, wherever the package lies: Java's options are parted at them."""
+
 LOCAL_SPARK = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
@@ -30,8 +34,12 @@ LOCAL_SPARK = {
     "spark.driver.memory": "2g",
     # Files of this disk are listed faster than a job for it is started.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
-    # A job of seconds: compiling for the long run costs more than it gives back.
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+    "spark.driver.extraJavaOptions": (
+        # A job of seconds: compiling for the long run costs more than it gives back.
+        "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+        # From the first line on; `spark.log.level` would come after those of the start.
+        f" -Dlog4j2.configurationFile={_LOGGING}"
+    ),
 }
 """Settings of a Spark that lives inside one machine; a cluster brings its own."""
 

