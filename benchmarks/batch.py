@@ -15,6 +15,7 @@ Subjects take turns within one Spark, after a round that does not count. --quick
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -25,6 +26,7 @@ import pyarrow as pa
 from pyspark.sql import functions as f
 
 from benchmarks.report import Report, arguments
+from lockstep.exits import ended
 from lockstep.lake import days, partition_files
 from lockstep.lake.spark_events import read_events
 from lockstep.local.home import Home
@@ -95,4 +97,4 @@ def counted(rows: int) -> pa.RecordBatch:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -8,7 +8,7 @@ no fence, no dead letters, no outbox. Run by benchmarks/stream.py:
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,10 @@ def _columns(contract: Contract, batch: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    model, events, scored, table, port = sys.argv[1:]
-    app = build(Path(model), events, scored, table, int(port))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    for name in ("events", "scored", "table"):
+        parser.add_argument(name)
+    parser.add_argument("port", type=int)
+    app = build(**vars(parser.parse_args()))
     faust.Worker(app, loglevel="WARNING").execute_from_commandline()

@@ -11,12 +11,14 @@ trees_T_batch_N  raw columns to scores of a model of T trees in batches of N: th
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 
 from benchmarks.report import Report, arguments
 from benchmarks.scorer import KERNELS, QUICK_TRAINED, Run, measured, prepare, some
 from lockstep.compiled_model import CompiledModel
 from lockstep.contracts import Columns, columns_from_arrow
+from lockstep.exits import ended
 from lockstep.scoring import OnnxScorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
 
@@ -58,4 +60,4 @@ def make_subjects(model: CompiledModel, columns: Columns) -> dict[str, Run]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -13,11 +13,13 @@ train_s   seconds from the lake to the certified model
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from datetime import date
 
 from benchmarks.report import Report, arguments
 from lockstep.cli.progress import Steps
+from lockstep.exits import ended
 from lockstep.settings import Settings
 from lockstep.training import Period
 from lockstep.training.train import Plan, make_plan, train
@@ -57,4 +59,4 @@ def with_definition(plan: Plan, **changes: object) -> Plan:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

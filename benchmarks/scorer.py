@@ -49,6 +49,7 @@ from lockstep.contracts import (
     columns_from_arrow,
     encoded_columns,
 )
+from lockstep.exits import ended
 from lockstep.scoring import OnnxScorer, Scorer, open_scorer
 from lockstep.scoring.row_features import RowFeatures
 from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor, this_processor
@@ -262,4 +263,4 @@ def measured(run: Run, batch: int, *, quick: bool) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -34,6 +34,7 @@ import msgspec
 from confluent_kafka.admin import NewTopic
 
 from benchmarks.report import Report, arguments
+from lockstep.exits import ended
 from lockstep.kafka import clients
 from lockstep.local.kafka.topics import create_topics, topics_of
 from lockstep.local.loopback import http_missing
@@ -222,4 +223,4 @@ def until(condition: Callable[[], Any], what: str, pause: float = 0.05) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -36,6 +36,7 @@ import numpy as np
 from benchmarks.report import Report, arguments
 from benchmarks.windows_beside import FaustHopping, RiverRolling
 from lockstep.contracts import Contract
+from lockstep.exits import ended
 from lockstep.windows.declaration import Source, Window, bind
 from lockstep.windows.online import OnlineWindows
 from lockstep.windows.semantics import WindowSet
@@ -259,4 +260,4 @@ def _contract(source: str) -> Contract:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

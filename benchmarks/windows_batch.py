@@ -20,6 +20,7 @@ times (ten million departures) in Spark alone, where the values stay.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ import pyarrow.compute as pc
 
 from benchmarks.report import Report, arguments
 from lockstep.contracts import Contract
+from lockstep.exits import ended
 from lockstep.lake import days, read_partition, write_partition
 from lockstep.lake.spark_events import windowed_events
 from lockstep.local.home import Home
@@ -205,4 +207,4 @@ def copied(lake: str, folder: str, contracts: Sequence[Contract], times: int) ->
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

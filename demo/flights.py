@@ -8,6 +8,7 @@ and live events get fresh topics.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -24,6 +25,7 @@ from typing import Any
 from kafka import KafkaProducer
 
 from demo.airflow_api import Airflow
+from lockstep.exits import ended
 from lockstep.kafka.clients import topic_admin
 from lockstep.local.home import Home
 from lockstep.local.loopback import http_missing
@@ -62,6 +64,7 @@ BAD_EVENTS = {
 
 def main() -> int:
     """Run the demo; exit code 0 only when the same day's two answers are the same."""
+    argparse.ArgumentParser(prog="python -m demo.flights", description=__doc__).parse_args()
     begin = time.monotonic()
     pipeline = Pipeline.load(USE_CASE)
     step("The local stack: Postgres, Kafka, MLflow, Airflow")
@@ -321,4 +324,4 @@ def say(text: str) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONUNBUFFERED", "1")
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -7,6 +7,7 @@ A test holds the page equal to what this makes of the code, and runs its example
 
 from __future__ import annotations
 
+import argparse
 import ast
 import importlib
 import inspect
@@ -203,5 +204,6 @@ def _markdown(text: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m docs.reference", description=__doc__).parse_args()
     PAGE.write_text(page(), encoding="utf-8")
     print(f"wrote {PAGE.relative_to(ROOT)}")

@@ -1,7 +1,7 @@
 """Audit one day of a stream in Spark: `spark-submit jobs/audit_windows.py --request JSON`.
 
-Exit code 0: everything is explained; 1: failed, and trying again may help; 3: failed for good,
-or something is unexplained. The result of an audit is stored either way.
+Exit code 0: everything is explained; 1: failed, and trying again may help; 2: wrong usage;
+3: failed for good, or something is unexplained. The result of an audit is stored either way.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from lockstep.audit.report import render
 from lockstep.audit.request import decode
 from lockstep.audit.run import audit_day, require_explained
-from lockstep.batch.job import exit_code
+from lockstep.exits import FOR_GOOD, ended
 from lockstep.settings import Settings
 
 
@@ -27,7 +27,7 @@ def main() -> int:
         print(render(report), flush=True)
         require_explained(report)
 
-    return exit_code(work)
+    return ended(work, terminal=FOR_GOOD)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Land a use case's topics in the lake: `spark-submit jobs/land_events.py --use-case NAME`.
 
-Exit code 0: landed, or nothing new; 1: failed, and trying again may help; 3: failed for good.
+Exit code 0: landed, or nothing new; 1: failed, and trying again may help; 2: wrong usage;
+3: failed for good.
 Driver and executors need Lockstep with its extra `batch`, and no jars: the source is Python.
 """
 
@@ -10,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lockstep.batch.job import exit_code
+from lockstep.exits import FOR_GOOD, ended
 from lockstep.landing.report import render
 from lockstep.landing.run import land
 from lockstep.pipeline import Pipeline
@@ -35,7 +36,7 @@ def main() -> int:
         )
         print(render(given.use_case, landing), flush=True)
 
-    return exit_code(work)
+    return ended(work, terminal=FOR_GOOD)
 
 
 if __name__ == "__main__":

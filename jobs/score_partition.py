@@ -1,7 +1,7 @@
 """Score one planned day in Spark: `spark-submit jobs/score_partition.py --plan JSON`.
 
 The plan is what `check_events` found out. Exit code 0: staged, or nothing to do; 1: failed, and
-trying again may help; 3: failed for good.
+trying again may help; 2: wrong usage; 3: failed for good.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lockstep.batch.job import exit_code
 from lockstep.batch.plan import Plan, decode
 from lockstep.batch.score import score, told
+from lockstep.exits import FOR_GOOD, ended
 from lockstep.settings import Settings
 
 
@@ -26,7 +26,7 @@ def main() -> int:
         attempt = score(Settings.load(), plan, master=given.master)
         print(told(plan, attempt), flush=True)
 
-    return exit_code(work)
+    return ended(work, terminal=FOR_GOOD)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Signals:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a worker until it is told to stop. Exit code 0: drained; 1: failed."""
+    """Run a worker until it is told to stop. Exit code 0: drained; 1: failed; 2: wrong usage."""
     signals = Signals()
     signals.heed()
     parser = argparse.ArgumentParser(prog="python -m streaming.app", description=__doc__)

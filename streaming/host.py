@@ -25,6 +25,7 @@ from mode import Service
 from prometheus_client import generate_latest
 
 from lockstep.errors import LockstepError, UsageError
+from lockstep.exits import FAILED, exit_code
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from streaming.app import Signals
@@ -46,8 +47,7 @@ def host(
         pipeline = pipeline.on(topic) if topic else pipeline
         service = ScoringService(settings, pipeline, accept_loss=accept_loss)
     except LockstepError as error:
-        log.error("%s: %s", type(error).__name__, error)
-        return 1
+        return _told(error)
     signals.tell(service.stop)
     log.info("reading %s from %s", pipeline.topics.events, settings.kafka)
     # What exists now lives as long as the worker: keep the collector from walking it again.
@@ -62,11 +62,18 @@ def host(
     # An app that could not start does not stop what it had started.
     service.stop()
     service.join()
-    if isinstance(service.failure, LockstepError):
-        log.error("%s: %s", type(service.failure).__name__, service.failure)
-    elif service.failure is not None:
-        log.error("the worker failed", exc_info=service.failure)
-    return code or int(service.failure is not None)
+    return code or _told(service.failure)
+
+
+def _told(failure: BaseException | None) -> int:
+    """Say what ended the worker, if anything did; its exit code."""
+    if failure is None:
+        return 0
+    if isinstance(failure, LockstepError):
+        log.error("%s: %s", type(failure).__name__, failure)
+        return exit_code(failure)
+    log.error("the worker failed", exc_info=failure)
+    return FAILED
 
 
 class _Worker(faust.Worker):  # type: ignore[misc]

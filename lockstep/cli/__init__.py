@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from lockstep.cli.output import as_json_text, visible
-from lockstep.errors import LockstepError, UsageError
+from lockstep.errors import LockstepError
+from lockstep.exits import INTERRUPTED, exit_code
 
 __all__ = ["main"]
 
@@ -57,7 +58,7 @@ def _group() -> None:
 
 
 def main() -> None:
-    """Entry point. Exit code 0: done; 1: failed; 2: wrong usage; 130: interrupted."""
+    """Entry point. `lockstep.exits` says with which code it ends."""
     # models/, streaming/ and jobs/ run from the repository's root; they are not installed.
     sys.path.insert(0, str(Path.cwd()))
     for stream in (sys.stdout, sys.stderr):
@@ -73,7 +74,7 @@ def main() -> None:
             click.echo(as_json_text({"kind": type(error).__name__, **facts}), err=True)
         else:
             click.secho(visible(f"{type(error).__name__}: {error}"), fg="red", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(exit_code(error))
     except click.ClickException as error:
         if as_json:
             facts = {"error": error.format_message(), "left": None, "next": None}
@@ -83,4 +84,4 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

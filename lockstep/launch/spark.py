@@ -10,8 +10,8 @@ from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOpe
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from lockstep.batch.job import TERMINAL_EXIT
 from lockstep.batch.plan import Plan, decode
+from lockstep.exits import FOR_GOOD, WRONG_USAGE
 from lockstep.launch.failing import told_to_airflow
 
 if TYPE_CHECKING:
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["ScorePartition", "SparkJob"]
 
 _CONNECTION = "spark_default"
+_USELESS = re.compile(rf"Error code is: (?:{WRONG_USAGE}|{FOR_GOOD})\b")
+"""The hook tells the exit code in its message only."""
 
 
 class SparkJob(SparkSubmitOperator):
-    """A job file that ends with TERMINAL_EXIT where trying again cannot help."""
+    """A job file, which tells by its exit code whether trying again can help."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(conn_id=_CONNECTION, **arguments)
@@ -37,8 +39,7 @@ class SparkJob(SparkSubmitOperator):
         try:
             super().execute(context)
         except AirflowException as error:
-            # The hook tells the exit code in its message only.
-            if re.search(rf"Error code is: {TERMINAL_EXIT}\b", str(error)):
+            if _USELESS.search(str(error)):
                 raise AirflowFailException("the job ended for good: its error is above") from error
             raise
 

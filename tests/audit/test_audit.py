@@ -16,9 +16,9 @@ from jobs import audit_windows
 from lockstep.audit.report import as_document, render
 from lockstep.audit.request import encode
 from lockstep.audit.run import audit_day, require_explained
-from lockstep.batch.job import TERMINAL_EXIT
 from lockstep.contracts import columns_from_arrow
 from lockstep.errors import CheckFailed, LakeError, UsageError
+from lockstep.exits import WRONG_USAGE
 from lockstep.lake import LANDED, write_partition
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.landings import Landed, record
@@ -220,14 +220,14 @@ def test_a_day_without_stream_rows_says_so(house: AuditHouse) -> None:
 
 
 @pytest.mark.long
-def test_the_job_ends_for_good_where_trying_again_cannot_help(
+def test_the_job_tells_wrong_usage_where_there_is_nothing_to_audit(
     house: AuditHouse, monkeypatch, capsys
 ) -> None:
     for name, value in house.environment().items():
         monkeypatch.setenv(name, value)
     for text, said in ((encode(house.request()), "nothing to audit"), ("{}", "no request")):
         monkeypatch.setattr(sys, "argv", ["audit_windows.py", "--request", text])
-        assert audit_windows.main() == TERMINAL_EXIT
+        assert audit_windows.main() == WRONG_USAGE
         assert said in capsys.readouterr().err
 
 

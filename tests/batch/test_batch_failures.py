@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from lockstep.batch.job import TERMINAL_EXIT
 from lockstep.batch.plan import Plan, encode
 from lockstep.errors import Transient, Unreachable
+from lockstep.exits import FOR_GOOD, WRONG_USAGE
 from tests.batch_house import BatchHouse, flights_of
 from tests.small_model import REPOSITORY
 from tests.streaming.proxy import Proxy
@@ -134,7 +134,7 @@ def test_the_job_says_for_good_when_trying_again_cannot_help(
     plan = planned(batch_house, 1)
     batch_house.write(flights_of(batch_house.day).slice(0, 100), "b000")
     code, output = start(batch_house, plan).end()
-    assert code == TERMINAL_EXIT, output
+    assert code == FOR_GOOD, output
     assert "LakeError: flight_departures/date=" in output
     assert "changed after it was checked" in output
 
@@ -190,6 +190,6 @@ def test_a_registry_that_is_down_stops_nobody_who_has_the_bytes(
 def test_a_java_that_is_not_there(batch_house: BatchHouse, start: Callable[..., Job]) -> None:
     plan = planned(batch_house, 1)
     code, output = start(batch_house, plan, JAVA_HOME="/nonexistent").end()
-    assert code == TERMINAL_EXIT, output
+    assert code == WRONG_USAGE, output
     assert "Spark could not start a Java (JAVA_HOME is '/nonexistent')" in output
     assert batch_house.seen() == []

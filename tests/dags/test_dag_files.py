@@ -11,8 +11,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from airflow.timetables.base import TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 
@@ -21,6 +22,7 @@ from lockstep.batch.steps import STEPS
 from lockstep.launch import batch_dag, batch_dags, tell_of_refused
 from lockstep.launch.failing import told_to_airflow
 from lockstep.launch.runs import dags_of, faults_of
+from lockstep.launch.spark import SparkJob
 from lockstep.pipeline import Pipeline
 from tests.small_model import REPOSITORY
 
@@ -182,6 +184,26 @@ def test_a_run_without_a_day_fails_at_once() -> None:
     begin = dag.get_task("resolve_model").python_callable
     with pytest.raises(AirflowFailException, match=r"names no day .*\n.*--logical-date"):
         begin("flight_delay", "models", logical_date=None, run_id="manual")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(1, AirflowException), (2, AirflowFailException), (3, AirflowFailException)],
+)
+def test_airflow_tries_a_job_again_unless_its_exit_code_says_that_this_is_useless(
+    monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]
+) -> None:
+    """The exit codes are those of `lockstep.exits`; how the hook words them, a real run shows."""
+
+    def execute(*_: object) -> None:
+        raise AirflowException(f"Cannot execute: spark-submit. Error code is: {code}.")
+
+    monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", '{"conn_type": "spark", "host": "local[1]"}')
+    monkeypatch.setattr(SparkSubmitOperator, "execute", execute)
+    dag = batch_dag(Pipeline.load("flight_delay", REPOSITORY / "models"), REPOSITORY)
+    with pytest.raises(AirflowException) as raised:
+        SparkJob.execute(dag.get_task("score"), {})
+    assert type(raised.value) is kind
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tests.small_model import REPOSITORY
 
 _JOB = """
 import sys
-from lockstep.batch.job import exit_code
+from lockstep.exits import FOR_GOOD, ended
 from lockstep.spark.session import spark_session
 
 fails = "fail" in sys.argv
@@ -36,7 +36,7 @@ def work():
         print("rows:", len(counted.mapInPandas(rows, counted.schema).collect()), flush=True)
     print("the last line", flush=True)
 
-sys.exit(exit_code(work))
+sys.exit(ended(work, terminal=FOR_GOOD))
 """
 _OURS = ["the first line", "rows: 3", "the last line"]
 _PROGRESS = re.compile(r"\d\d:\d\d:\d\d INFO ")

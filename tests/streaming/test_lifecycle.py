@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import Any
 
+from lockstep.exits import WRONG_USAGE
 from tests.streaming.deployment import REPOSITORY, Deployment, until
 
 
@@ -130,7 +131,7 @@ def test_a_port_in_use_is_named(deployment: Deployment) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         code, log = deployment.worker("--port", str(port)).end()
-    assert code == 1
+    assert code == WRONG_USAGE
     assert f"port {port}" in log
     assert "next: lockstep stream" in log
 

@@ -7,13 +7,15 @@ creates those that are missing on LOCKSTEP_KAFKA.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kafka.errors import KafkaError, for_code
 
-from lockstep.errors import LockstepError, Terminal, Unreachable, UsageError
+from lockstep.errors import Terminal, Unreachable, UsageError
+from lockstep.exits import ended
 from lockstep.kafka.clients import topic_admin
 from lockstep.kafka.trouble import kafka_trouble
 from lockstep.pipeline import Pipeline
@@ -97,14 +99,18 @@ def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1)
 
 
 def _main() -> None:
-    use_case, replication = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    try:
-        settings = Settings.load()
-        new = create_topics(settings.kafka, topics_of(Pipeline.load(use_case)), replication)
-    except LockstepError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    sys.stdout.write(f"{use_case}: {len(new)} new topics\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m lockstep.local.kafka.topics",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("use_case", metavar="USE_CASE")
+    parser.add_argument("replication", metavar="REPLICATION", type=int, nargs="?", default=1)
+    given = parser.parse_args()
+    topics = topics_of(Pipeline.load(given.use_case))
+    new = create_topics(Settings.load().kafka, topics, given.replication)
+    sys.stdout.write(f"{given.use_case}: {len(new)} new topics\n")
 
 
 if __name__ == "__main__":
-    _main()
+    sys.exit(ended(_main))
