@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -175,6 +176,9 @@ def test_a_backfill_scores_and_publishes_each_day(orchestrator: Orchestrator) ->
         house.day = day
         assert len(house.seen()) == flights_of(day).num_rows
     assert sorted(orchestrator.runs()) == [str(FIRST), str(SECOND)], "no day was run unasked"
+    told = orchestrator.log(runs[str(FIRST)]["dag_run_id"], "score")
+    assert f"scored {flights_of(FIRST).num_rows:,} events" in told
+    assert not re.search(r"\d\d:\d\d:\d\d (INFO|WARN) ", told), "what Spark says of itself"
 
 
 def test_a_run_that_is_cleared_changes_no_byte(orchestrator: Orchestrator) -> None:
