@@ -135,7 +135,9 @@ def _app(
     @app.page("/health")
     class Health(View):  # type: ignore[misc]
         async def get(self, request: Request) -> Any:
-            return self.json(service.status.describe())
+            described = service.status.describe()
+            # What a new process would wait for as well is no reason to start one.
+            return self.json(described, status=503 if described["stuck"] else 200)
 
     @app.page("/ready")
     class Ready(View):  # type: ignore[misc]

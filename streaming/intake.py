@@ -97,6 +97,7 @@ class Intake:
         wait_s = self._limits.max_wait_ms / 1000
         try:
             while not self._stop.is_set():
+                self._status.moved()
                 serving = self._models.serving
                 if serving is None:
                     self._wait_for_model()
@@ -265,6 +266,7 @@ class Intake:
         """Stay in the group, and take no event, until a model may serve."""
         while self._models.serving is None and not self._stop.is_set():
             self._require_nothing_failed()
+            self._status.moved()
             # Each time: a partition that is assigned meanwhile begins unpaused.
             self._consumer.pause(self._consumer.assignment())
             message = self._consumer.poll(_IDLE_S)

@@ -101,12 +101,14 @@ def patiently(
         except Exception as error:
             if not waits_for(error):
                 raise
+            status.moved()
             status.waits.labels(dependency).inc()
             status.fail(dependency, waiting(error))
             if give_up.wait(wait):
                 raise Stopped(f"waiting for {dependency}: {_first_line(error)}") from error
             wait = min(wait * 2, _LONGEST_WAIT_S)
         else:
+            status.moved()
             status.hold(dependency)
             return result
 

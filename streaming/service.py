@@ -74,6 +74,7 @@ class ScoringService:
         except BaseException as error:
             self.failure = error
         finally:
+            self.status.ended = True
             self._ended.set()
 
     def _score(self) -> None:

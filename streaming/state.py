@@ -194,6 +194,7 @@ class LiveState:
         if self._folding != needed:
             self._begin(needed)
         while not self.catch_up(self.ends(), _LOOK_S):
+            self._status.moved()
             if self._stop.is_set():
                 raise Stopped("folding the state topics")
             if self._gone:

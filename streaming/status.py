@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,6 +15,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 __all__ = ["Status"]
 
 log = logging.getLogger("lockstep.stream")
+
+STUCK_AFTER_S = 300.0
+"""A worker that has not moved for so long is stuck: each of its waits says something before that.
+
+Kafka's group gives up a member that has not polled for as long (max.poll.interval.ms).
+"""
 
 
 class Status:
@@ -32,6 +39,10 @@ class Status:
         self._lock = threading.RLock()  # a signal may come while it is held
         self.serving: dict[str, Any] = {}
         self.assigned: list[int] = []
+        self.moved_at = time.monotonic()
+        """When it last went round, or tried again what it waits for."""
+        self.ended = False
+        """Nothing is read, scored or written any more, and the process should have ended."""
         self.registry = CollectorRegistry()
         self.events = Counter(
             "lockstep_events", "Events taken from Kafka and settled", registry=self.registry
@@ -94,6 +105,21 @@ class Status:
     def ready(self) -> bool:
         return all(why is None for why in self.conditions.values())
 
+    def moved(self) -> None:
+        """A half of the worker went round, or has waited and tries again: neither is stuck.
+
+        Not for threads that only look on: they would speak for halves that are.
+        """
+        self.moved_at = time.monotonic()
+
+    @property
+    def stuck(self) -> str | None:
+        """Why nothing but a new process will help; None while it works, waits or drains."""
+        if self.ended:
+            return "it has ended"
+        still_s = time.monotonic() - self.moved_at
+        return f"nothing has moved for {still_s:.0f} s" if still_s > STUCK_AFTER_S else None
+
     def hold(self, name: str) -> None:
         """The condition holds, as far as this thread is concerned."""
         if self.conditions.get(name, "") is None:
@@ -119,6 +145,7 @@ class Status:
         return {
             "use_case": self.use_case,
             "ready": self.ready,
+            "stuck": self.stuck,
             "conditions": {name: why or "ok" for name, why in self.conditions.items()},
             "serving": self.serving,
             "partitions": self.assigned,

@@ -69,6 +69,17 @@ class Worker:
         except OSError:
             return None
 
+    def code(self, name: str) -> int | None:
+        """With which HTTP status a page answers; None where nobody answers."""
+        try:
+            address = f"http://127.0.0.1:{self.port}/{name}"
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return None
+
     def text(self, name: str) -> str | None:
         try:
             address = f"http://127.0.0.1:{self.port}/{name}"

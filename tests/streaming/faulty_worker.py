@@ -11,12 +11,13 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
 from lockstep.scoring import trusted
 from lockstep.warehouse.ledger import Ledger
-from streaming import app, horizon, patience
+from streaming import app, horizon, intake, patience, status
 from streaming.sending import Sender
 from streaming.state import LiveState
 
@@ -127,6 +128,19 @@ def endless_fold() -> None:
     LiveState.catch_up = never  # type: ignore[method-assign]
 
 
+def stuck() -> None:
+    """Scoring does not come back: somebody holds a lock for good."""
+    status.STUCK_AFTER_S = 3.0
+    score = intake.score_survivors
+
+    def never(*given: Any) -> Any:
+        if due():
+            threading.Event().wait()
+        return score(*given)
+
+    intake.score_survivors = never
+
+
 def impatient() -> None:
     """The usual way: what raises ends the process."""
     patience.waits_for = lambda _: False
@@ -162,6 +176,7 @@ FAULTS = {
     "lagging-state": lagging_state,
     "endless-fold": endless_fold,
     "impatient": impatient,
+    "stuck": stuck,
     "no-cut": no_cut,
     "wrong-kernel": wrong_kernel,
     "trusted-kernel": trusted_kernel,

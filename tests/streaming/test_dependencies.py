@@ -45,6 +45,7 @@ def test_a_worker_with_nothing_to_do_notices_that_the_warehouse_has_gone(
             away()
             page = until(lambda: (p := worker.page("ready")) and not p["ready"] and p, "it says so")
             assert page["conditions"]["warehouse"].startswith("waiting: the warehouse at")
+            assert worker.code("health") == 200, "a new worker would wait as well"
             proxy.mend()
             worker.ready()
         deployment.send(events(20))

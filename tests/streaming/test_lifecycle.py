@@ -101,6 +101,21 @@ def test_a_topic_recreated_under_a_frozen_worker_stops_it(
     assert len(deployment.rows()) == 50 + len(later)
 
 
+def test_a_worker_that_is_stuck_fails_its_health_and_looks_ready(
+    deployment: Deployment, events: Any
+) -> None:
+    """The conditions, which `/ready` goes by, are about others: they never notice."""
+    deployment.environment |= {"FAULT": "stuck", "FAULT_AFTER": "0"}
+    worker = deployment.worker(main="tests.streaming.faulty_worker").ready()
+    until(lambda: worker.code("health") == 200, "it goes round while nothing comes")
+    deployment.send(events(1))
+    until(lambda: worker.code("health") == 503, "its health fails")
+    page = worker.page("health")
+    assert page
+    assert "nothing has moved for" in page["stuck"]
+    assert worker.code("ready") == 200
+
+
 def test_a_recreated_topic_stops_it(deployment: Deployment, events: Any) -> None:
     worker = deployment.worker().ready()
     deployment.send(events(50))

@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from streaming.status import Status
+import pytest
+
+from lockstep.errors import Unreachable
+from streaming.patience import Stopped, patiently
+from streaming.status import STUCK_AFTER_S, Status
 
 
 def elsewhere(action: Callable[[], None]) -> None:
@@ -43,3 +47,40 @@ def test_the_first_who_finds_it_well_ends_what_nobody_has_tried() -> None:
     assert status.conditions["warehouse"] == "not connected yet"
     elsewhere(lambda: status.hold("warehouse"))
     assert status.conditions["warehouse"] is None
+
+
+def long_ago(status: Status) -> Status:
+    """As if nothing had moved in it for long."""
+    status.moved_at -= STUCK_AFTER_S + 1
+    return status
+
+
+def test_who_waits_is_not_stuck_however_long_it_takes() -> None:
+    status, give_up = Status("flight_delay"), threading.Event()
+    seen: list[bool] = []
+
+    def away() -> None:
+        seen.append(bool(long_ago(status).stuck))
+        if len(seen) == 3:
+            give_up.set()
+        raise Unreachable("the warehouse is away")
+
+    with pytest.raises(Stopped):
+        patiently(away, "warehouse", status, give_up)
+    assert seen == [True] * 3, "only an answer, or none, shows that it goes on"
+    assert status.stuck is None
+    assert not status.ready
+
+
+def test_what_only_looks_on_does_not_speak_for_who_is_stuck() -> None:
+    status = long_ago(Status("flight_delay"))
+    for look in (status.hold, lambda name: status.fail(name, "away"), status.hold):
+        look("warehouse")
+        assert status.stuck
+
+
+def test_what_has_ended_should_be_started_anew() -> None:
+    status = Status("flight_delay")
+    assert status.stuck is None
+    status.ended = True
+    assert status.stuck == status.describe()["stuck"] == "it has ended"
