@@ -24,7 +24,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import date
@@ -33,6 +32,7 @@ from typing import Any
 import msgspec
 from confluent_kafka.admin import NewTopic
 
+from benchmarks.borrowed import Borrowed, borrowed
 from benchmarks.report import Report, arguments
 from lockstep.exits import ended
 from lockstep.kafka import clients
@@ -45,6 +45,7 @@ from lockstep.warehouse.connect import connect
 from streaming.replay import progress_bar, recorded, replay, ship
 
 USE_CASE = "flight_delay"
+KERNELS = {"lockstep": "auto", "lockstep_onnxruntime": "onnxruntime"}
 LAST_DAY = date(2013, 11, 30)
 RATES = {200: date(2013, 11, 30), 2000: date(2013, 11, 15)}
 """Events a second -> the day that a replay at that rate begins with."""
@@ -55,30 +56,30 @@ LIMIT_S = 300
 
 def main() -> None:
     given = arguments(__doc__ or "")
-    settings, pipeline = Settings.load(), Pipeline.load(USE_CASE)
+    settings = Settings.load()
+    Pipeline.load(USE_CASE)
     with closing(connect(settings, "scorer", USE_CASE)) as connection:
         _, model = approved_model(settings, USE_CASE, connection)
     first = date(2013, 11, 1) if given.quick else date(2013, 9, 1)
     report = Report("stream")
-    for _ in range(1 if given.quick else 3):
-        for subject, kernel in {"lockstep": "auto", "lockstep_onnxruntime": "onnxruntime"}.items():
-            found = lockstep_rate(settings, pipeline, model, first, kernel)
-            report.add("end_to_end", subject, [found], "events/s", "faust_take")
-        found = faust_rate(settings, pipeline, model)
-        report.add("end_to_end", "faust_take", [found], "events/s")
-    for rate, day in RATES.items():
-        p50, p99 = latencies(settings, pipeline, day, rate)
-        report.add(f"p50_ms_{rate}", "lockstep", [p50], "ms")
-        report.add(f"p99_ms_{rate}", "lockstep", [p99], "ms")
+    with borrowed(settings, USE_CASE) as own:
+        for _ in range(1 if given.quick else 3):
+            for subject, kernel in KERNELS.items():
+                found = lockstep_rate(settings, own, model, first, kernel)
+                report.add("end_to_end", subject, [found], "events/s", "faust_take")
+            found = faust_rate(settings, own, model)
+            report.add("end_to_end", "faust_take", [found], "events/s")
+        for rate, day in RATES.items():
+            p50, p99 = latencies(settings, own, day, rate)
+            report.add(f"p50_ms_{rate}", "lockstep", [p50], "ms")
+            report.add(f"p99_ms_{rate}", "lockstep", [p99], "ms")
     report.publish(given.json)
 
 
-def lockstep_rate(
-    settings: Settings, pipeline: Pipeline, model: Any, first: date, kernel: str
-) -> float:
+def lockstep_rate(settings: Settings, own: Borrowed, model: Any, first: date, kernel: str) -> float:
     """Events a second through `python -m streaming.app`."""
-    topic = fresh_name()
-    deployed = pipeline.on(topic)
+    topic = own.fresh()
+    deployed = own.pipeline.on(topic)
     records = recorded(settings.lake, deployed, model.windows, first, LAST_DAY)
     ship(
         settings.kafka,
@@ -89,7 +90,7 @@ def lockstep_rate(
         backlog=True,
         bar=progress_bar(False),
     )
-    with worker(["-m", "streaming.app", USE_CASE, "--topic", topic], kernel) as process:
+    with worker(own, ["-m", "streaming.app", USE_CASE, "--topic", topic], kernel) as process:
         query = (
             "select scored_at, count(*) from predictions_stream"
             " join streams using (stream_id) where topic = %s group by 1 order by 1"
@@ -98,25 +99,23 @@ def lockstep_rate(
         return rows_a_second(settings, process, query, (topic,), total)
 
 
-def faust_rate(settings: Settings, pipeline: Pipeline, model: Any) -> float:
+def faust_rate(settings: Settings, own: Borrowed, model: Any) -> float:
     """Events a second through benchmarks/faust_take.py."""
-    topic, answers = fresh_topic(settings), fresh_topic(settings)
-    records = recorded(
-        settings.lake, pipeline.on(topic), model.windows, date(2013, 11, 28), LAST_DAY
-    )
+    topic, answers = fresh_topic(settings, own), fresh_topic(settings, own)
+    deployed = own.pipeline.on(topic)
+    records = recorded(settings.lake, deployed, model.windows, date(2013, 11, 28), LAST_DAY)
     events = [(record.key, record.value) for record in records if record.scored]
     fill(settings, topic, events)
     file = settings.home / "models" / f"{model.digest}.onnx"
-    table = topic.replace(".", "_")
+    table = topic.replace(".", "_").replace("-", "_")
     with closing(connect(settings, "scorer", USE_CASE)) as connection:
         connection.execute(
             f'create table "{table}" (event_id text primary key, event_time timestamptz,'
             " entity text, score real, margin real, scored_at timestamptz)"
         )
         try:
-            with worker(
-                ["-m", "benchmarks.faust_take", str(file), topic, answers, table], "auto"
-            ) as process:
+            command = ["-m", "benchmarks.faust_take", str(file), topic, answers, table]
+            with worker(own, command, "auto") as process:
                 query = f'select scored_at, count(*) from "{table}" group by 1 order by 1'
                 return rows_a_second(settings, process, query, (), len(events))
         finally:
@@ -144,20 +143,18 @@ def rows_a_second(
     return float((count - first) / (end - begin).total_seconds())
 
 
-def latencies(
-    settings: Settings, pipeline: Pipeline, first: date, rate: float
-) -> tuple[float, float]:
+def latencies(settings: Settings, own: Borrowed, first: date, rate: float) -> tuple[float, float]:
     """Median and 99th percentile, as `lockstep replay` has them."""
-    topic = fresh_name()
-    create_topics(settings.kafka, topics_of(pipeline.on(topic)))
-    with worker(["-m", "streaming.app", USE_CASE, "--topic", topic], "auto"):
-        answers = replay(settings, pipeline, first, LAST_DAY, rate=rate, topic=topic).answers
+    topic = own.fresh()
+    create_topics(settings.kafka, topics_of(own.pipeline.on(topic)))
+    with worker(own, ["-m", "streaming.app", USE_CASE, "--topic", topic], "auto"):
+        answers = replay(settings, own.pipeline, first, LAST_DAY, rate=rate, topic=topic).answers
         assert answers is not None
         return answers.p50_ms, answers.p99_ms
 
 
 @contextmanager
-def worker(command: list[str], kernel: str) -> Iterator[subprocess.Popen[bytes]]:
+def worker(own: Borrowed, command: list[str], kernel: str) -> Iterator[subprocess.Popen[bytes]]:
     """A subject on a core of its own, until it is ready; stopped at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -166,7 +163,8 @@ def worker(command: list[str], kernel: str) -> Iterator[subprocess.Popen[bytes]]
     flags = ["--port", str(port)] if lockstep else [str(port)]
     process = subprocess.Popen(
         [sys.executable, *command, *flags],
-        env={**os.environ, "LOCKSTEP_TREE_KERNEL": kernel},
+        cwd=own.folder,
+        env={**own.environment, "LOCKSTEP_TREE_KERNEL": kernel},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, {WORKER_CORE}),
@@ -184,12 +182,8 @@ def worker(command: list[str], kernel: str) -> Iterator[subprocess.Popen[bytes]]
         process.wait(60)
 
 
-def fresh_name() -> str:
-    return f"bench.{uuid.uuid4().hex[:8]}"
-
-
-def fresh_topic(settings: Settings) -> str:
-    topic = fresh_name()
+def fresh_topic(settings: Settings, own: Borrowed) -> str:
+    topic = own.fresh()
     admin = clients.admin(settings.kafka, "bench")
     for future in admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values():
         future.result()
