@@ -116,7 +116,7 @@ def dlq() -> None:
 @json_option
 def dlq_list(use_case: str, limit: int, as_json: bool) -> None:
     """Show why events were refused; their bytes stay in the topic, or where they came from."""
-    letters = _streaming("letters").newest(Settings.load(), Pipeline.load(use_case), limit)
+    letters = _streaming("dlq").newest(Settings.load(), Pipeline.load(use_case), limit)
     text = "\n".join(map(letter_text, letters["letters"]))
     summary = f"{letters['total']} dead letters in {letters['dead_letter_topic']}"
     emit(letters, f"{text}\n{summary}" if text else summary, as_json)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -19,6 +21,19 @@ from tests.streaming.deployment import Deployment, Worker, until
 from tests.streaming.nasty import MIB, Nasty, about, limit, noise, produce
 
 UNREADABLE = "so large that the client does not decompress it"
+
+
+def typed(deployment: Deployment, *words: str) -> dict[str, Any]:
+    """What a command prints as JSON, typed where the deployment is."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lockstep.cli", *words],
+        cwd=deployment.folder,
+        env=deployment.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
 
 
 def refused_state(worker: Worker) -> float:
@@ -168,7 +183,7 @@ def test_dead_letters_are_listed_whatever_lies_among_them(deployment: Deployment
         Nasty(b"x", headers=[*ours, ("lockstep.reason", b"the last")]),
     ]
     produce(deployment.settings.kafka, deployment.dead_letters, nasty)
-    listed = newest(deployment.settings, deployment.pipeline, 100)
+    listed = typed(deployment, "dlq", "list", deployment.use_case, "--limit", "100", "--json")
     assert listed["total"] == len(nasty)
     assert [letter["reason"] for letter in listed["letters"]][:4] == ["why"] * 4
     assert listed["letters"][-1]["reason"] == "the last"
