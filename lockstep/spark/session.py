@@ -34,6 +34,8 @@ LOCAL_SPARK = {
     "spark.driver.memory": "2g",
     # Files of this disk are listed faster than a job for it is started.
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
+    # A plan has as many fields as its windows need; shortening one is warned of.
+    "spark.sql.debug.maxToStringFields": "1000",
     "spark.driver.extraJavaOptions": (
         # A job of seconds: compiling for the long run costs more than it gives back.
         "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
