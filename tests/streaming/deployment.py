@@ -29,7 +29,7 @@ from lockstep.warehouse.connect import connect
 
 REPOSITORY = Path(__file__).parents[2]
 PARTITIONS = 2
-LIMIT_S = 90
+LIMIT_S = 240
 
 
 def until(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
