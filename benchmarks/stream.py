@@ -41,7 +41,7 @@ from lockstep.local.loopback import http_missing
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model
 from lockstep.settings import Settings
-from lockstep.warehouse.connect import connect
+from lockstep.warehouse.connect import connect, group
 from streaming.replay import progress_bar, recorded, replay, ship
 
 USE_CASE = "flight_delay"
@@ -108,10 +108,12 @@ def faust_rate(settings: Settings, own: Borrowed, model: Any) -> float:
     fill(settings, topic, events)
     file = settings.home / "models" / f"{model.digest}.onnx"
     table = topic.replace(".", "_").replace("-", "_")
-    with closing(connect(settings, "scorer", USE_CASE)) as connection:
+    # Nobody but the owner creates a table there.
+    with closing(connect(settings, "owner", USE_CASE)) as connection:
         connection.execute(
             f'create table "{table}" (event_id text primary key, event_time timestamptz,'
-            " entity text, score real, margin real, scored_at timestamptz)"
+            " entity text, score real, margin real, scored_at timestamptz);"
+            f' grant select, insert on "{table}" to "{group(USE_CASE, "scorer")}"'
         )
         try:
             command = ["-m", "benchmarks.faust_take", str(file), topic, answers, table]
