@@ -82,10 +82,10 @@ def limit(deployment: Deployment, **topics: int) -> None:
 
 
 def about(letter: Any) -> dict[str, str]:
-    """What a letter's last headers say."""
+    """What a letter's last headers say; a record without any is nobody's letter."""
     return {
         name.removeprefix("lockstep."): value.decode(errors="replace")
-        for name, value in letter.headers()
+        for name, value in letter.headers() or ()
         if name.startswith("lockstep.") and value is not None
     }
 
