@@ -216,8 +216,8 @@ class Intake:
         """Which stretch of which partition these records are, the records themselves, and those
         that the client cannot hand over.
         """
+        good, dead = [], []
         last: dict[int, Message] = {}
-        good = []
         stuck: dict[int, KafkaError] = {}
         for message in messages:
             error = message.error()
@@ -233,7 +233,6 @@ class Intake:
                 good.append(message)
         # Offsets need not be contiguous: transactions and compaction leave gaps.
         following = {number: newest.offset() + 1 for number, newest in last.items()}
-        dead = []
         for number, error in stuck.items():
             if number in self._position:
                 at = following.get(number, self._position[number])
