@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from confluent_kafka import Message
 from hypothesis import strategies as st
 
 from lockstep.contracts import Judge, Limits
@@ -21,6 +20,7 @@ from streaming.scoring import score_survivors
 from tests.contracts.test_decoding import GOOD
 from tests.fuzz.amount import AMOUNTS, fuzz
 from tests.small_model import departures, small_compiled
+from tests.streaming.messages import message
 from tests.streaming.test_dead_letters import read_back
 
 __all__ = ["values_like"]
@@ -99,7 +99,7 @@ def test_any_value_is_scored_and_answered_or_refused_with_a_reason(amount: int) 
         given = [good, *values, good]
         stamps = [*stamps, *[0] * len(given)][: len(given)]
         messages = [
-            Message("events", 0, number, None, value, None, None, (1, stamp))
+            message(("events", 0, number), None, value, ms=stamp)
             for number, (value, stamp) in enumerate(zip(given, stamps, strict=True))
         ]
         judged = judge.records([m.value() for m in messages], available_at(messages))

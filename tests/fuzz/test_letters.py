@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from confluent_kafka import Message
 from hypothesis import strategies as st
 
 from lockstep.cli.output import visible
@@ -13,6 +12,7 @@ from lockstep.cli.stream import letter_text
 from streaming.dead_letters import LEAST_ROOM, DeadLetter, letter_of
 from streaming.dlq import facts
 from tests.fuzz.amount import AMOUNTS, fuzz
+from tests.streaming.messages import message
 from tests.streaming.test_dead_letters import bytes_of, read_back
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=60)
@@ -59,7 +59,7 @@ def test_a_letter_always_fits_and_can_be_read_back(amount: int) -> None:
 @AMOUNTS
 def test_whatever_lies_in_the_topic_is_listed(amount: int) -> None:
     def check(value: bytes | None, key: bytes | None, headers: Any, at: int) -> None:
-        said = facts(Message("dead", 0, 1, key, value, headers, None, (1, at)))
+        said = facts(message(("dead", 0, 1), key, value, headers, at))
         shown = letter_text(said)
         assert shown.isprintable()
         assert said["bytes"] >= 0

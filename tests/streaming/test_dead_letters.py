@@ -6,12 +6,12 @@ import hashlib
 from typing import Any
 
 import pytest
-from confluent_kafka import Message
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from lockstep.cli.stream import letter_text
 from streaming.dead_letters import LEAST_ROOM, DeadLetter, Letter, dead_letter, letter_of
 from streaming.dlq import facts
+from tests.streaming.messages import message
 
 __all__ = ["bytes_of", "read_back"]
 
@@ -25,8 +25,7 @@ def bytes_of(letter: Letter) -> int:
 
 def read_back(letter: Letter) -> dict[str, Any]:
     """What `lockstep dlq list` knows of it."""
-    message = Message("dead", 0, 7, letter.key, letter.value, letter.headers, None, (1, 5))
-    return facts(message)
+    return facts(message(("dead", 0, 7), letter.key, letter.value, letter.headers, 5))
 
 
 def dead(value: bytes | None, **more: Any) -> DeadLetter:
@@ -96,5 +95,5 @@ def test_a_listing_says_what_is_only_where_the_event_is() -> None:
         r"events[3]@4611686018427387904: \x1b[2J[bold]"
         " (100,000 bytes; only there, not in the letter: value)"
     )
-    foreign = facts(Message("dead", 1, 7, None, None, [("lockstep.topic", None)], None, (1, 5)))
+    foreign = facts(message(("dead", 1, 7), None, None, [("lockstep.topic", None)], 5))
     assert letter_text(foreign) == "not a letter of a worker: 1@7"
