@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -17,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.errors import ServiceFailed, UsageError
+from lockstep.files import write_atomically
 from lockstep.local.loopback import port_is_free
 
-__all__ = ["Home", "Progress", "silent", "write_atomically"]
+__all__ = ["Home", "Progress", "silent"]
 
 Progress = Callable[[str, str], None]
 """Called with a part's name and what it is doing now. Must be safe to call from threads."""
@@ -142,27 +142,6 @@ class Home:
                 yield
             finally:
                 file.truncate(0)
-
-
-def write_atomically(path: Path, text: str, mode: int = 0o644) -> None:
-    """Replace `path` whole: a reader or a crash sees the old file or the new one."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            raise ServiceFailed(
-                f"the disk is full: {path} could not be written",
-                left="the file as it was before",
-                next="free some space, then lockstep up",
-            ) from None
-        raise
 
 
 def _free_port(taken: set[int]) -> int:

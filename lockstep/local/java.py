@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lockstep.errors import ServiceFailed
-from lockstep.local.home import Home, write_atomically
+from lockstep.files import write_atomically
+from lockstep.local.home import Home
 
 __all__ = ["Java", "find_java"]
 

@@ -23,8 +23,9 @@ from typing import Any
 import psutil
 
 from lockstep.errors import ServiceFailed
+from lockstep.files import write_atomically
 from lockstep.local import process
-from lockstep.local.home import Home, Progress, write_atomically
+from lockstep.local.home import Home, Progress
 from lockstep.local.loopback import port_is_free, port_owner
 
 __all__ = [

@@ -21,8 +21,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from lockstep.errors import LockstepError, ServiceFailed, Terminal, UsageError
+from lockstep.files import write_atomically
 from lockstep.local.airflow.server import PARTS, Airflow
-from lockstep.local.home import Home, Progress, silent, write_atomically
+from lockstep.local.home import Home, Progress, silent
 from lockstep.local.kafka.broker import Kafka
 from lockstep.local.mlflow.server import Mlflow
 from lockstep.local.postgres.server import PGPASS, Postgres

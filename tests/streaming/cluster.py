@@ -12,8 +12,9 @@ from dataclasses import replace
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka.errors import KafkaError
 
+from lockstep.files import write_atomically
 from lockstep.kafka import clients
-from lockstep.local.home import Home, silent, write_atomically
+from lockstep.local.home import Home, silent
 from lockstep.local.java import Java, find_java
 from lockstep.local.kafka.broker import Kafka
 from lockstep.local.kafka.jars import class_path

@@ -18,7 +18,8 @@ from http.client import HTTPException
 from pathlib import Path
 
 from lockstep.errors import ServiceFailed
-from lockstep.local.home import Home, Progress, write_atomically
+from lockstep.files import write_atomically
+from lockstep.local.home import Home, Progress
 from lockstep.local.java import find_java
 from lockstep.local.loopback import http_get
 from lockstep.local.postgres.server import Postgres

@@ -11,8 +11,9 @@ from typing import Any
 from kafka.errors import KafkaError
 
 from lockstep.errors import ServiceFailed
+from lockstep.files import write_atomically
 from lockstep.kafka.clients import topic_admin
-from lockstep.local.home import Home, Progress, write_atomically
+from lockstep.local.home import Home, Progress
 from lockstep.local.java import Java, find_java
 from lockstep.local.kafka.jars import class_path
 from lockstep.local.kafka.topics import Topic, create_topics, topics_of

@@ -22,7 +22,8 @@ import psycopg
 from psycopg import sql
 
 from lockstep.errors import ServiceFailed
-from lockstep.local.home import Home, Progress, write_atomically
+from lockstep.files import write_atomically
+from lockstep.local.home import Home, Progress
 from lockstep.local.postgres import unprivileged
 from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
 
