@@ -29,7 +29,6 @@ from benchmarks.report import Report, arguments
 from lockstep.exits import ended
 from lockstep.lake import days, partition_files
 from lockstep.lake.spark_events import read_events
-from lockstep.local.home import Home
 from lockstep.local.java import find_java
 from lockstep.registry.approved import approved_model
 from lockstep.scoring.spark import SentModel, score_batch
@@ -48,7 +47,7 @@ _OUTCOME = pa.schema([pa.field("rows", pa.int64())])
 def main() -> None:
     given = arguments(__doc__ or "")
     settings = Settings.load()
-    os.environ["JAVA_HOME"] = str(find_java(Home(settings.home)).home)
+    os.environ["JAVA_HOME"] = str(find_java(settings.home).home)
     with closing(connect(settings, "scorer", USE_CASE)) as connection:
         _, model = approved_model(settings, USE_CASE, connection)
     contract, lake = model.contract, settings.lake

@@ -37,7 +37,6 @@ from lockstep.contracts import Contract
 from lockstep.exits import ended
 from lockstep.lake import days, read_partition, write_partition
 from lockstep.lake.spark_events import windowed_events
-from lockstep.local.home import Home
 from lockstep.local.java import find_java
 from lockstep.progress import Silent
 from lockstep.settings import Settings
@@ -53,7 +52,7 @@ _KEYS = ("tailnum", "origin", "dest", "carrier")
 def main() -> None:
     given = arguments(__doc__ or "")
     settings = Settings.load()
-    os.environ["JAVA_HOME"] = str(find_java(Home(settings.home)).home)
+    os.environ["JAVA_HOME"] = str(find_java(settings.home).home)
     plan = make_plan(settings, USE_CASE)
     contract, windows = plan.events, plan.windows
     known = days(settings.lake, contract.source)

@@ -139,7 +139,7 @@ class BatchHouse:
 @pytest.fixture(scope="session")
 def java(stack_home: Home) -> str:
     """The JAVA_HOME that Spark is started with: the machine's, or the wheel's."""
-    return str(find_java(stack_home).home)
+    return str(find_java(stack_home.root).home)
 
 
 @pytest.fixture(scope="session")

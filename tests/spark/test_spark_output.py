@@ -50,7 +50,7 @@ def environment(stack_home: Home, monkeypatch: pytest.MonkeyPatch) -> dict[str, 
     return {
         **os.environ,
         **LOCAL_ENVIRONMENT,
-        "JAVA_HOME": str(find_java(stack_home).home),
+        "JAVA_HOME": str(find_java(stack_home.root).home),
         "PYSPARK_PYTHON": sys.executable,
         "PYTHONPATH": str(REPOSITORY),
     }

@@ -50,7 +50,7 @@ class SecondBroker(Kafka):
         self.proxy = Proxy(("127.0.0.1", self.port))
 
     def start(self, *_: object) -> bool:
-        java = find_java(self.home)
+        java = find_java(self.home.root)
         classes = class_path(self.home, java, silent)
         if not self.data.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True)

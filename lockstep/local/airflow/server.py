@@ -107,7 +107,7 @@ class Airflow:
 
     def environment(self) -> dict[str, str]:
         """The environment of every Airflow process and so of every task."""
-        java = find_java(self.home)
+        java = find_java(self.home.root)
         database = self._postgres.url("airflow", "airflow")
         programs = [str(Path(sys.executable).parent), str(java.home / "bin")]
         # A user's own LOCKSTEP_* reach the tasks; the stack's addresses come from stack.env.

@@ -74,7 +74,7 @@ class Kafka:
         """Download, format and start whatever is not yet. False when it already ran."""
         if running_pid(self.home, "kafka") is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            java = find_java(self.home)
+            java = find_java(self.home.root)
             classes = class_path(self.home, java, progress)
             self._configure()
             if not (self.data / "formatted").is_file():
