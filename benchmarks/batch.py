@@ -29,10 +29,10 @@ from benchmarks.report import Report, arguments
 from lockstep.exits import ended
 from lockstep.lake import days, partition_files
 from lockstep.lake.spark_events import read_events
-from lockstep.local.java import find_java
 from lockstep.registry.approved import approved_model
 from lockstep.scoring.spark import SentModel, score_batch
 from lockstep.settings import Settings
+from lockstep.spark.java import find_java
 from lockstep.spark.session import spark_session
 from lockstep.warehouse.connect import connect
 

@@ -37,9 +37,9 @@ from lockstep.contracts import Contract
 from lockstep.exits import ended
 from lockstep.lake import days, read_partition, write_partition
 from lockstep.lake.spark_events import windowed_events
-from lockstep.local.java import find_java
 from lockstep.progress import Silent
 from lockstep.settings import Settings
+from lockstep.spark.java import find_java
 from lockstep.spark.session import spark_session
 from lockstep.training.history import read_windowed
 from lockstep.training.train import make_plan

@@ -19,12 +19,12 @@ from lockstep.batch.plan import Run
 from lockstep.batch.steps import STEPS, Outcome
 from lockstep.lake import write_partition
 from lockstep.local.home import Home
-from lockstep.local.java import find_java
 from lockstep.local.mlflow.server import Mlflow
 from lockstep.pipeline import Pipeline
 from lockstep.registry.register import register
 from lockstep.registry.release import approve_version
 from lockstep.settings import Settings
+from lockstep.spark.java import find_java
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from tests.small_model import REPOSITORY, departures, flights, small_booster, small_compiled

@@ -97,6 +97,6 @@ def new_run_id() -> str:
 def find_java(settings: Settings) -> None:
     """Spark inside this machine needs a Java; without one of its own, the wheel's will do."""
     if settings.spark_master.startswith("local"):
-        from lockstep.local.java import find_java
+        from lockstep.spark.java import find_java
 
         os.environ["JAVA_HOME"] = str(find_java(settings.home).home)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.local.home import Home
-from lockstep.local.java import find_java
+from lockstep.spark.java import find_java
 from lockstep.spark.session import LOCAL_ENVIRONMENT, LOCAL_SPARK
 from tests.small_model import REPOSITORY
 

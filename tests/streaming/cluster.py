@@ -15,10 +15,10 @@ from kafka.errors import KafkaError
 from lockstep.files import write_atomically
 from lockstep.kafka import clients
 from lockstep.local.home import Home, silent
-from lockstep.local.java import Java, find_java
 from lockstep.local.kafka.broker import Kafka
 from lockstep.local.kafka.jars import class_path
 from lockstep.local.service import Service, base_environment, run, running_pid, start, stop
+from lockstep.spark.java import Java, find_java
 from tests.streaming.deployment import until
 from tests.streaming.proxy import Proxy
 

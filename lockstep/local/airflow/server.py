@@ -20,7 +20,6 @@ from pathlib import Path
 from lockstep.errors import ServiceFailed
 from lockstep.files import write_atomically
 from lockstep.local.home import Home, Progress
-from lockstep.local.java import find_java
 from lockstep.local.loopback import http_get
 from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import (
@@ -33,6 +32,7 @@ from lockstep.local.service import (
     stop,
     tail,
 )
+from lockstep.spark.java import find_java
 
 __all__ = ["PARTS", "Airflow"]
 

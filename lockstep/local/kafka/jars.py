@@ -10,8 +10,8 @@ from pathlib import Path
 
 from lockstep.errors import ServiceFailed, Unreachable
 from lockstep.local.home import Home, Progress
-from lockstep.local.java import Java
 from lockstep.local.service import base_environment, run, tail
+from lockstep.spark.java import Java
 
 __all__ = ["KAFKA_VERSION", "class_path"]
 

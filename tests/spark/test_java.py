@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.local.java import Java, find_java
+from lockstep.spark.java import Java, find_java
 
 
 @pytest.fixture
