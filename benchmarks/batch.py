@@ -14,7 +14,6 @@ Subjects take turns within one Spark, after a round that does not count. --quick
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -32,7 +31,7 @@ from lockstep.lake.spark_events import read_events
 from lockstep.registry.approved import approved_model
 from lockstep.scoring.spark import SentModel, score_batch
 from lockstep.settings import Settings
-from lockstep.spark.java import find_java
+from lockstep.spark.java import use_java
 from lockstep.spark.session import spark_session
 from lockstep.warehouse.connect import connect
 
@@ -47,7 +46,7 @@ _OUTCOME = pa.schema([pa.field("rows", pa.int64())])
 def main() -> None:
     given = arguments(__doc__ or "")
     settings = Settings.load()
-    os.environ["JAVA_HOME"] = str(find_java(settings.home).home)
+    use_java(settings)
     with closing(connect(settings, "scorer", USE_CASE)) as connection:
         _, model = approved_model(settings, USE_CASE, connection)
     contract, lake = model.contract, settings.lake

@@ -19,7 +19,6 @@ times (ten million departures) in Spark alone, where the values stay.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -39,7 +38,7 @@ from lockstep.lake import days, read_partition, write_partition
 from lockstep.lake.spark_events import windowed_events
 from lockstep.progress import Silent
 from lockstep.settings import Settings
-from lockstep.spark.java import find_java
+from lockstep.spark.java import use_java
 from lockstep.spark.session import spark_session
 from lockstep.training.history import read_windowed
 from lockstep.training.train import make_plan
@@ -52,7 +51,7 @@ _KEYS = ("tailnum", "origin", "dest", "carrier")
 def main() -> None:
     given = arguments(__doc__ or "")
     settings = Settings.load()
-    os.environ["JAVA_HOME"] = str(find_java(settings.home).home)
+    use_java(settings)
     plan = make_plan(settings, USE_CASE)
     contract, windows = plan.events, plan.windows
     known = days(settings.lake, contract.source)

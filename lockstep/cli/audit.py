@@ -6,11 +6,12 @@ from datetime import date
 
 import click
 
-from lockstep.cli.batch import find_java, new_run_id, partition_option
+from lockstep.cli.day_runs import new_run_id, partition_option
 from lockstep.cli.output import emit, json_option
 from lockstep.cli.progress import Steps
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
+from lockstep.spark.java import use_java
 
 __all__ = ["audit"]
 
@@ -32,7 +33,7 @@ def audit(use_case: str, day: date, topic: str | None, as_json: bool) -> None:
 
     settings = Settings.load()
     request = request_of(Pipeline.load(use_case), day, new_run_id(), topic)
-    find_java(settings)
+    use_java(settings)
     with Steps(quiet=as_json) as steps:
         report = audit_day(settings, request, master=settings.spark_master, progress=steps)
     emit(as_document(report), render(report), as_json)

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
 import time
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import click
 
+from lockstep.cli.day_runs import new_run_id, partition_option
 from lockstep.cli.output import emit, json_option, visible
-from lockstep.errors import UsageError
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
+from lockstep.spark.java import use_java
 
-__all__ = ["compare", "find_java", "new_run_id", "partition_option", "score"]
-
-
-def _day(context: click.Context, parameter: click.Parameter, value: str) -> date:
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise UsageError(
-            f"--partition {value!r} is no day", next="write it like --partition 2013-10-01"
-        ) from None
-
-
-partition_option: Callable[..., Any] = click.option(
-    "--partition", "day", required=True, callback=_day, metavar="DAY", help="A UTC day, 2013-10-01."
-)
+__all__ = ["compare", "score"]
 
 
 @click.command()
@@ -48,7 +32,7 @@ def score(use_case: str, day: date, as_json: bool) -> None:
 
     settings = Settings.load()
     pipeline = Pipeline.load(use_case)
-    find_java(settings)
+    use_java(settings)
     run_id = new_run_id()
     facts = Run(use_case=use_case, day=day, run_id=run_id)
     details: dict[str, Any] = {}
@@ -87,16 +71,3 @@ def compare(use_case: str, day: date, topic: str | None, as_json: bool) -> None:
     emit(as_document(found), render(found), as_json)
     if not found.same:
         sys.exit(1)
-
-
-def new_run_id() -> str:
-    """By what name the traces of one command are found again."""
-    return f"cli__{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}_{secrets.token_hex(3)}"
-
-
-def find_java(settings: Settings) -> None:
-    """Spark inside this machine needs a Java; without one of its own, the wheel's will do."""
-    if settings.spark_master.startswith("local"):
-        from lockstep.spark.java import find_java
-
-        os.environ["JAVA_HOME"] = str(find_java(settings.home).home)

