@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lockstep.kafka.clients import topic_admin
-from lockstep.local.kafka.topics import create_topics, topics_of
+from lockstep.kafka.topics import create_topics, topics_of
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect

@@ -36,7 +36,7 @@ from benchmarks.borrowed import Borrowed, borrowed
 from benchmarks.report import Report, arguments
 from lockstep.exits import ended
 from lockstep.kafka import clients
-from lockstep.local.kafka.topics import create_topics, topics_of
+from lockstep.kafka.topics import create_topics, topics_of
 from lockstep.local.loopback import http_missing
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model

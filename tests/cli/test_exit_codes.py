@@ -57,7 +57,7 @@ def test_an_option_that_there_is_not(tmp_path: Path, entry: str) -> None:
     [
         ("lockstep.cli", "compare", "none", "--partition", "2013-10-01"),
         ("lockstep.cli", "compare", "none", "--partition", "yesterday"),
-        ("lockstep.local.kafka.topics", "none"),
+        ("lockstep.kafka.topics", "none"),
         ("streaming.app", "none", "--port", "0"),
         ("jobs.audit_windows", "--request", "{}"),
         ("jobs.land_events", "--use-case", "none"),

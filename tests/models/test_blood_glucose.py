@@ -29,8 +29,8 @@ import pytest
 from bokeh_sampledata.glucose import data as recorded
 
 from lockstep.contracts import Contract, Validator, columns_from_arrow
+from lockstep.kafka.topics import create_topics, topics_of
 from lockstep.local.kafka.broker import Kafka
-from lockstep.local.kafka.topics import create_topics, topics_of
 from lockstep.pipeline import Pipeline
 from lockstep.registry.mlflow import fetch_model
 from lockstep.settings import Settings

@@ -13,9 +13,9 @@ from kafka.errors import KafkaError
 from lockstep.errors import ServiceFailed
 from lockstep.files import write_atomically
 from lockstep.kafka.clients import topic_admin
+from lockstep.kafka.topics import Topic, create_topics, topics_of
 from lockstep.local.home import Home, Progress
 from lockstep.local.kafka.jars import class_path
-from lockstep.local.kafka.topics import Topic, create_topics, topics_of
 from lockstep.local.loopback import port_is_free
 from lockstep.local.service import Service, base_environment, run, running_pid, start, tail
 from lockstep.pipeline import Pipeline

@@ -1,6 +1,6 @@
 """The topics of a use case, on the local broker or on a cluster.
 
-    python -m lockstep.local.kafka.topics USE_CASE [REPLICATION]
+    python -m lockstep.kafka.topics USE_CASE [REPLICATION]
 
 creates those that are missing on LOCKSTEP_KAFKA.
 """
@@ -100,7 +100,7 @@ def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1)
 
 def _main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m lockstep.local.kafka.topics",
+        prog="python -m lockstep.kafka.topics",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
