@@ -94,7 +94,7 @@ def _model(settings: Settings, plan: Plan) -> CompiledModel:
 def _score_all(
     settings: Settings, plan: Plan, attempt: Attempt, model: CompiledModel, master: str | None
 ) -> None:
-    from lockstep.batch.tasks import Assignment, stage_scores
+    from lockstep.batch.tasks import ScoringAssignment, stage_scores
     from lockstep.lake.spark_events import read_events, windowed_events
     from lockstep.scoring.spark import SentModel
 
@@ -116,7 +116,7 @@ def _score_all(
             limits = model.windows.limits
             events = read_events(spark, contract, lake, files, limits, copies=copies)
         sent = SentModel(model.data, plan.digest, settings.tree_kernel)
-        stage_scores(events, Assignment(sent, attempt, info))
+        stage_scores(events, ScoringAssignment(sent, attempt, info))
 
 
 def _refuse_changed(settings: Settings, plan: Plan, windows: WindowSet) -> None:

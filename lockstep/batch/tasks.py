@@ -25,7 +25,7 @@ from lockstep.warehouse.staging import Attempt, stage
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["Assignment", "TaskFailed", "score_batches", "stage_scores"]
+__all__ = ["ScoringAssignment", "TaskFailed", "score_batches", "stage_scores"]
 
 _OUTCOME = pa.schema(
     [
@@ -40,7 +40,7 @@ log = logging.getLogger("lockstep.scoring")
 
 
 @dataclass(frozen=True)
-class Assignment:
+class ScoringAssignment:
     """What a task must know. Pickled to the workers."""
 
     model: SentModel
@@ -49,7 +49,7 @@ class Assignment:
     """libpq connection string of the scorer role, with its password."""
 
 
-def stage_scores(events: DataFrame, assignment: Assignment) -> int:
+def stage_scores(events: DataFrame, assignment: ScoringAssignment) -> int:
     """Score `events` and stage every row; returns how many were staged.
 
     Warns of workers whose tree kernel did not answer as ONNX Runtime does, and does not serve.
@@ -74,7 +74,7 @@ def stage_scores(events: DataFrame, assignment: Assignment) -> int:
 
 
 def score_batches(
-    assignment: Assignment, batches: Iterable[pa.RecordBatch]
+    assignment: ScoringAssignment, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """One task: score and stage its batches, and tell the outcome in one row."""
     rows, told = 0, None
@@ -92,7 +92,7 @@ class TaskFailed(Exception):
     """A task met an error that passes. Its text carries the error to the driver."""
 
 
-def _stage(assignment: Assignment, batches: Iterable[pa.RecordBatch]) -> int:
+def _stage(assignment: ScoringAssignment, batches: Iterable[pa.RecordBatch]) -> int:
     raised: list[LockstepError] = []
 
     def scored() -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""Kafka: the factory of every client; what their errors mean, and what they answer, checked.
+"""Kafka: the factory of every client; what errors and answers mean; the topics of a use case.
 
 Imports no client itself: confluent-kafka and kafka-python come with different extras.
 """

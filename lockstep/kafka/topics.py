@@ -22,21 +22,21 @@ from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.trouble import Trouble
 
-__all__ = ["Topic", "create_topics", "topics_of"]
+__all__ = ["DeclaredTopic", "create_topics", "topics_of"]
 
 _MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Topic:
-    """A topic to be."""
+class DeclaredTopic:
+    """A topic as it is asked for; `reader.Topic` is one as it is found."""
 
     name: str
     partitions: int = 1
     config: Mapping[str, str] = field(default_factory=dict)
 
 
-def topics_of(pipeline: Pipeline) -> list[Topic]:
+def topics_of(pipeline: Pipeline) -> list[DeclaredTopic]:
     """What pipeline.toml asks for."""
     topics = pipeline.topics
     events = {
@@ -46,16 +46,21 @@ def topics_of(pipeline: Pipeline) -> list[Topic]:
         "message.timestamp.type": pipeline.stream.timestamps,
     }
     return [
-        Topic(topics.events, topics.partitions, events),
-        *(Topic(name, topics.partitions, events) for name in sorted(set(pipeline.state.values()))),
-        Topic(topics.scored, topics.partitions),
+        DeclaredTopic(topics.events, topics.partitions, events),
+        *(
+            DeclaredTopic(name, topics.partitions, events)
+            for name in sorted(set(pipeline.state.values()))
+        ),
+        DeclaredTopic(topics.scored, topics.partitions),
         # An event with the reasons against it is bigger than the event.
-        Topic(topics.dead_letters, 1, {"max.message.bytes": str(4 * _MIB)}),
-        Topic(topics.control),
+        DeclaredTopic(topics.dead_letters, 1, {"max.message.bytes": str(4 * _MIB)}),
+        DeclaredTopic(topics.control),
     ]
 
 
-def create_topics(bootstrap: str, topics: Sequence[Topic], replication: int = 1) -> list[str]:
+def create_topics(
+    bootstrap: str, topics: Sequence[DeclaredTopic], replication: int = 1
+) -> list[str]:
     """Create what is missing and wait until it can be used; returns the names of the new ones.
 
     Raises UsageError when one exists with another number of partitions (keys would move), and

@@ -30,7 +30,7 @@ from lockstep.errors import UsageError, marked_in
 from lockstep.lake import new_events
 from lockstep.landing.checkpoint import checkpoint_of, nothing_new
 from lockstep.landing.log import log_of, require_timestamps
-from lockstep.landing.tasks import OUTCOME, Assignment, batch_name, land_batches
+from lockstep.landing.tasks import OUTCOME, LandingAssignment, batch_name, land_batches
 from lockstep.pipeline import Pipeline
 from lockstep.progress import Progress, Silent
 from lockstep.settings import Settings
@@ -143,7 +143,7 @@ def land(
         ) as spark:
             for source in new:
                 telling.start(f"land {sources[source]}")
-                assignment = Assignment(
+                assignment = LandingAssignment(
                     lake=settings.lake,
                     topic_id=logs[source].topic_id,
                     contract=dict(contracts[source].document),
@@ -168,7 +168,7 @@ def _stream(
     spark: SparkSession,
     kafka: str,
     checkpoint: str,
-    assignment: Assignment,
+    assignment: LandingAssignment,
     told: LandedTopic,
     connection: Any,
 ) -> None:
@@ -211,7 +211,7 @@ def _stream(
 
 
 def _notes(
-    told: LandedTopic, assignment: Assignment, outcomes: list[Any]
+    told: LandedTopic, assignment: LandingAssignment, outcomes: list[Any]
 ) -> tuple[str, list[Landed], list[Rejected]]:
     """What the warehouse is told of an epoch, under a name that says what it holds."""
     stretches = sorted({(row.partition, row.first, row.following) for row in outcomes})

@@ -25,7 +25,7 @@ from lockstep.contracts import Columns, Contract, Judge, Limits, kind_of, readab
 from lockstep.errors import LockstepError, marked, printable
 from lockstep.lake import LANDED, write_partition
 
-__all__ = ["OUTCOME", "Assignment", "batch_name", "land_batches"]
+__all__ = ["OUTCOME", "LandingAssignment", "batch_name", "land_batches"]
 
 OUTCOME = (
     "partition int, first long, following long, day date, reason string, rows long, late long,"
@@ -53,7 +53,7 @@ _LONGEST_EXAMPLE = 300
 
 
 @dataclass(frozen=True)
-class Assignment:
+class LandingAssignment:
     """What a task must know. Pickled to the workers."""
 
     lake: str
@@ -70,7 +70,7 @@ def batch_name(topic_id: str, partition: int, first: int, following: int) -> str
 
 
 def land_batches(
-    assignment: Assignment, batches: Iterable[pa.RecordBatch]
+    assignment: LandingAssignment, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """One task: all the batches of one stretch, or of several, one after the other."""
     try:
@@ -90,7 +90,7 @@ def land_batches(
 class _Stretch:
     """The events of one stretch, and what was wrong with the others."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, assignment: LandingAssignment) -> None:
         self._assignment = assignment
         self._contract = Contract.from_document(assignment.contract)
         self._judge = Judge(self._contract, assignment.limits, max_bytes=assignment.max_bytes)

@@ -1,4 +1,4 @@
-"""Spark: a session for one piece of work, and what its errors mean.
+"""Spark: a session for one piece of work, a Java to run it, and what its errors mean.
 
 Imports no Spark itself: it comes with the extra `batch`.
 """

@@ -11,7 +11,7 @@ import pyarrow as pa
 from hypothesis import strategies as st
 
 from lockstep.contracts import Judge, Limits, readable_at
-from lockstep.landing.tasks import Assignment, land_batches
+from lockstep.landing.tasks import LandingAssignment, land_batches
 from lockstep.windows.online import OnlineWindows
 from tests.contracts.test_decoding import GOOD as DEPARTURE
 from tests.fuzz.amount import AMOUNTS, fuzz
@@ -31,7 +31,7 @@ def test_any_value_is_folded_and_landed_or_refused_by_both(amount: int, tmp_path
     source = arrivals().source
     limits = windows().sources[source].limits
     judge = Judge(arrivals(), limits, max_bytes=_MAX_BYTES)
-    landing = Assignment(
+    landing = LandingAssignment(
         lake=str(tmp_path),
         topic_id="a topic",
         contract=dict(arrivals().document),

@@ -13,7 +13,7 @@ from pyspark.sql.types import StructType
 from lockstep.contracts import Limits
 from lockstep.landing.log import log_of
 from lockstep.landing.source import KafkaLog
-from lockstep.landing.tasks import Assignment, land_batches
+from lockstep.landing.tasks import LandingAssignment, land_batches
 from lockstep.local.kafka.broker import Kafka
 from tests.landing.conftest import contract, event
 from tests.streaming.nasty import Nasty, noise, produce
@@ -62,7 +62,7 @@ def test_records_that_nobody_can_read_are_counted_and_the_others_land(
     assert max(len(v or b"") for b in batches for v in b.column("value").to_pylist()) <= _MAX_BYTES
 
     document = contract("readings")
-    assignment = Assignment(str(tmp_path), "an id", document, _MAX_BYTES, Limits())
+    assignment = LandingAssignment(str(tmp_path), "an id", document, _MAX_BYTES, Limits())
     outcomes = [row for out in land_batches(assignment, batches) for row in out.to_pylist()]
     assert sum(row["rows"] for row in outcomes if row["day"]) == len(good)
     refused = {row["reason"]: row["rows"] for row in outcomes if not row["day"]}

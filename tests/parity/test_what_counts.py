@@ -19,7 +19,7 @@ from lockstep.errors import LakeError, marked_in
 from lockstep.lake import LANDED, counted, read_rows, write_partition
 from lockstep.lake.spark_events import read_records, windowed_events
 from lockstep.landing.source import _SCHEMA
-from lockstep.landing.tasks import Assignment, land_batches
+from lockstep.landing.tasks import LandingAssignment, land_batches
 from lockstep.pipeline import Stream
 from lockstep.progress import Silent
 from lockstep.settings import Settings
@@ -193,7 +193,7 @@ class Log(NamedTuple):
     def land(self, lake: str, limits: Limits) -> None:
         """By the task that a landing runs: a stretch for each partition."""
         document = dict(self.of.document)
-        assignment = Assignment(lake, self.of.source, document, 1 << 20, limits)
+        assignment = LandingAssignment(lake, self.of.source, document, 1 << 20, limits)
         for partition in {record.partition for record in self.planted}:
             rows = [
                 {

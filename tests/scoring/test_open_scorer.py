@@ -245,7 +245,9 @@ def test_a_spark_task_tells_that_its_kernel_is_distrusted(monkeypatch):
     compiled = small_compiled().model
     sent = SentModel(compiled.data, compiled.digest)
     monkeypatch.setattr(tasks, "_stage", lambda *_: 5 if _Worker.get(sent) else 0)
-    (outcome,) = tasks.score_batches(tasks.Assignment(sent, Attempt.__new__(Attempt), ""), [])
+    (outcome,) = tasks.score_batches(
+        tasks.ScoringAssignment(sent, Attempt.__new__(Attempt), ""), []
+    )
     (told,) = outcome.to_pylist()
     assert (told["rows"], told["error"]) == (5, None)
     assert told["distrusted"].startswith("onnxruntime (the compiled kernel differs on ")

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 from lockstep.errors import ServiceFailed
 from lockstep.files import write_atomically
 from lockstep.kafka.clients import topic_admin
-from lockstep.kafka.topics import Topic, create_topics, topics_of
+from lockstep.kafka.topics import DeclaredTopic, create_topics, topics_of
 from lockstep.local.home import Home, Progress
 from lockstep.local.kafka.jars import class_path
 from lockstep.local.loopback import port_is_free
@@ -126,7 +126,7 @@ class Kafka:
 
         Raises UsageError when it exists with another number of partitions: keys would move.
         """
-        topic = Topic(name, partitions, config or {})
+        topic = DeclaredTopic(name, partitions, config or {})
         return bool(create_topics(self.bootstrap, [topic]))
 
     def create_topics(self, pipeline: Pipeline) -> list[str]:
