@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import psycopg
+from psycopg import errors as pg
 from psycopg.types.datetime import (
     DateLoader,
     IntervalLoader,
@@ -17,15 +18,18 @@ from psycopg.types.datetime import (
 )
 
 from lockstep.cli.output import emit, json_option, visible
-from lockstep.cli.query_files import require_different, write_csv, write_parquet
+from lockstep.cli.query_files import NO_FILE, csv_lines, require_different, write_parquet
 from lockstep.cli.query_table import print_rows
-from lockstep.errors import UsageError
+from lockstep.errors import Transient, UsageError
 from lockstep.settings import Settings
-from lockstep.warehouse.connect import connect
+from lockstep.trouble import Trouble
+from lockstep.warehouse.connect import answering, connect
+from lockstep.warehouse.trouble import postgres_trouble
 
 __all__ = ["query"]
 
 _SHOWN = 50
+_NOTHING = "nothing: an analyst can only read"
 
 
 @click.command()
@@ -60,10 +64,9 @@ def query(
     if len(given := [form for form, wanted in forms.items() if wanted]) > 1:
         raise UsageError(f"{' and '.join(given)} exclude each other", next="choose one of them")
     if csv:
-        with _asking(use_case) as connection:
-            write_csv(connection, sql, click.get_binary_stream("stdout"))
+        _print_csv(use_case, sql)
     elif parquet is not None:
-        with _asking(use_case) as connection:
+        with _asking(use_case, lambda: NO_FILE) as connection:
             count = write_parquet(connection, sql, parquet)
         click.echo(visible(f"{count:,} rows in {parquet}"))
     elif as_json:
@@ -81,22 +84,59 @@ def query(
             )
 
 
+def _print_csv(use_case: str, sql: str) -> None:
+    out, lines = click.get_binary_stream("stdout"), 0
+
+    def left() -> str:
+        if not lines:
+            return _NOTHING
+        return f"the first {lines - 1:,} rows on the standard output, without the others"
+
+    with _asking(use_case, left) as connection:
+        for some in csv_lines(connection, sql):
+            out.write(b"".join(some))
+            lines += len(some)
+
+
 @contextmanager
-def _asking(use_case: str) -> Iterator[psycopg.Connection[Any]]:
-    """A transaction that only reads; UsageError for what the warehouse refuses in it."""
+def _asking(
+    use_case: str, left: Callable[[], str] = lambda: _NOTHING
+) -> Iterator[psycopg.Connection[Any]]:
+    """A transaction that only reads. `left`: what an error leaves of the answer.
+
+    Raises Unreachable or Transient for what passes, and UsageError for what the warehouse refuses.
+    """
     with closing(connect(Settings.load(), "analyst", use_case)) as connection:
         for type, loader in _TIMES.items():
             connection.adapters.register_loader(type, loader)
         try:
-            with connection.transaction():
+            with (
+                answering(connection, use_case),
+                _refusals(use_case, left),
+                connection.transaction(),
+            ):
                 connection.execute("set transaction read only")
                 yield connection
-        except psycopg.Error as error:
-            raise UsageError(
-                f"the warehouse refused the query: {str(error).splitlines()[0]}",
-                left="nothing: an analyst can only read",
-                next=f"lockstep query {use_case} 'select * from predictions limit 5'",
-            ) from None
+        except Transient as error:
+            error.left = left()
+            raise
+
+
+@contextmanager
+def _refusals(use_case: str, left: Callable[[], str]) -> Iterator[None]:
+    """What stays is the query's: a table that there is not is a misspelt one."""
+    try:
+        yield
+    except psycopg.Error as error:
+        # A server may be read only for a while, but here it is we who asked for that.
+        ours = isinstance(error, pg.ReadOnlySqlTransaction)
+        if not ours and postgres_trouble(error) is Trouble.PASSING:
+            raise
+        raise UsageError(
+            f"the warehouse refused the query: {str(error).splitlines()[0]}",
+            left=left(),
+            next=f"lockstep query {use_case} 'select * from predictions limit 5'",
+        ) from None
 
 
 def _ask(use_case: str, sql: str, most: int | None) -> tuple[list[str], list[Any], int]:
@@ -111,7 +151,7 @@ def _ask(use_case: str, sql: str, most: int | None) -> tuple[list[str], list[Any
         if cursor.nextset():
             raise UsageError(
                 "these are several statements, and only the first one's rows would be shown",
-                left="nothing: an analyst can only read",
+                left=_NOTHING,
                 next="type one statement at a time",
             )
     return names, rows, found

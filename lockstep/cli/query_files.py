@@ -23,8 +23,10 @@ from lockstep.errors import UsageError, reason_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["require_different", "write_csv", "write_parquet"]
+__all__ = ["NO_FILE", "csv_lines", "require_different", "write_parquet"]
 
+NO_FILE = "no such file"
+"""What is left of one that was not to be finished."""
 _ROWS = 10_000
 """How many are held at once, and what a row group of Parquet has."""
 _DIGITS = 38
@@ -32,8 +34,8 @@ _DIGITS = 38
 _READ_BY_ARROW = ("float4", "float8", "numeric")
 
 
-def write_csv(connection: psycopg.Connection[Any], sql: str, out: BinaryIO) -> None:
-    """The rows as RFC 4180 has it, in UTF-8, with the names in the first line.
+def csv_lines(connection: psycopg.Connection[Any], sql: str) -> Iterator[list[bytes]]:
+    """The rows as RFC 4180 has it, in UTF-8: the line of their names, then theirs, some at a time.
 
     NULL is empty, and an empty text is "". A row of one NULL is "" as well: an empty line is no
     row to most readers.
@@ -45,9 +47,9 @@ def write_csv(connection: psycopg.Connection[Any], sql: str, out: BinaryIO) -> N
     # Nothing steers a terminal; a file or a program gets every byte.
     as_it_is: Callable[[str], str] = visible if sys.stdout.isatty() else str
     with _answer(connection, sql) as cursor:
-        out.write(_line([column.name for column in cursor.description or ()], as_it_is))
+        yield [_line([column.name for column in cursor.description or ()], as_it_is)]
         for rows in _chunks(cursor):
-            out.write(b"".join(_line(row, as_it_is) for row in rows))
+            yield [_line(row, as_it_is) for row in rows]
 
 
 def write_parquet(connection: psycopg.Connection[Any], sql: str, path: Path) -> int:
@@ -73,7 +75,7 @@ def write_parquet(connection: psycopg.Connection[Any], sql: str, path: Path) -> 
     except OSError as error:
         raise UsageError(
             f"{path} cannot be written: {error.strerror or error}",
-            left="no such file",
+            left=NO_FILE,
             next="name a file in a folder that you may write and that has room",
         ) from None
     return count
@@ -197,7 +199,7 @@ def _array(field: pa.Field, values: Sequence[Any]) -> pa.Array:
         raise UsageError(
             f"the column {field.name} has a value that Parquet's {field.type} does not hold:"
             f" {reason_of(error)}",
-            left="no such file",
+            left=NO_FILE,
             next=f"take it as text: select {field.name}::text",
         ) from None
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 from psycopg.types.datetime import DateLoader
 
 from lockstep.cli import query as module
-from lockstep.errors import UsageError
+from lockstep.cli import query_files
+from lockstep.errors import LockstepError, Transient, Unreachable, UsageError
+from lockstep.local.postgres.server import Postgres
 from lockstep.settings import Settings
 from tests.cli.test_output import strictly
 from tests.house import use_case
@@ -133,3 +137,60 @@ def test_what_cannot_be_answered_whole_is_refused(ask: Ask, sql: str, said: str)
     with pytest.raises(UsageError, match=said.replace("?", r"\?")) as refused:
         ask(sql, "--json")
     assert refused.value.next
+
+
+MANY = "select {} from generate_series(1, 100000) n"
+ROWS_LEFT = "the first 20,000 rows on the standard output, without the others"
+"""They come ten thousand at a time."""
+
+
+def ended(ask: Ask, sql: str, *words: str) -> LockstepError:
+    with pytest.raises(LockstepError) as error:
+        ask(sql, *words)
+    return error.value
+
+
+@pytest.fixture
+def gone(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server ends a session that is asked for more than twenty thousand rows."""
+    chunks = query_files._chunks
+
+    def until_it_ends(cursor: Any) -> Iterator[Any]:
+        for number, rows in enumerate(chunks(cursor), start=1):
+            if number == 2:
+                with psycopg.connect(postgres.url("lockstep_admin")) as admin:
+                    pid = cursor.connection.info.backend_pid
+                    admin.execute("select pg_terminate_backend(%s, 60000)", (pid,))
+            yield rows
+
+    monkeypatch.setattr(query_files, "_chunks", until_it_ends)
+
+
+def test_a_warehouse_that_goes_away_is_no_wrong_usage(ask: Ask, tmp_path: Path, gone: None) -> None:
+    """Nobody takes half of the standard output for the whole; a file is whole or not there."""
+    file = tmp_path / "all.parquet"
+    for words, left in ((("--csv",), ROWS_LEFT), (("--parquet", str(file)), "no such file")):
+        error = ended(ask, MANY.format("n"), *words)
+        assert (type(error), error.left) == (Unreachable, left)
+        assert error.next == "lockstep status; then run the same command again"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_query_that_is_wrong_in_the_middle_says_what_is_left_of_it(
+    ask: Ask, tmp_path: Path
+) -> None:
+    file = tmp_path / "all.parquet"
+    nothing = "nothing: an analyst can only read"
+    lefts = {"--csv": ROWS_LEFT, f"--parquet={file}": "no such file"}
+    for word, left in {**lefts, "--json": nothing, "--all": nothing}.items():
+        error = ended(ask, MANY.format("n / (25000 - n)"), word)
+        assert (type(error), error.left) == (UsageError, left)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_passes_by_itself_is_no_wrong_usage(ask: Ask) -> None:
+    raised = "do $$ begin raise exception 'rolled back' using errcode = '{}'; end $$"
+    with pytest.raises(Transient, match="could not go on: rolled back"):
+        ask(raised.format("40001"))
+    with pytest.raises(UsageError, match="the warehouse refused the query: rolled back"):
+        ask(raised.format("42501"))
