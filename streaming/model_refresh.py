@@ -17,6 +17,7 @@ from lockstep.errors import LockstepError, ModelRefused, reason_of
 from lockstep.kafka.reader import Reader
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import Approval, approved_model, current
+from lockstep.registry.rest import Heard, unheard
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
@@ -126,9 +127,10 @@ class ModelRefresher:
         self._status.fail("model", why)
 
     def _refresh(self) -> None:
-        self._serve(self._newest())
+        # Only while nothing serves yet: later this thread must not speak for the worker's halves.
+        self._serve(self._newest(), self._status.moved)
 
-    def _serve(self, newest: Approval | None) -> None:
+    def _serve(self, newest: Approval | None, heard: Heard = unheard) -> None:
         if self.serving and newest and newest.sequence == self.serving.approval:
             return
         use_case = self._pipeline.use_case
@@ -136,7 +138,7 @@ class ModelRefresher:
             closing(connect(self._settings, "scorer", use_case)) as connection,
             answered(connection),
         ):
-            approval, model = approved_model(self._settings, use_case, connection)
+            approval, model = approved_model(self._settings, use_case, connection, heard)
         scorer = open_scorer(model, self._settings.tree_kernel)
         if scorer.engine.distrusted:
             self._status.kernels_distrusted.inc()

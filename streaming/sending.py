@@ -6,6 +6,7 @@ What passes is waited out and said; what Kafka gives back for such a reason is s
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
@@ -26,6 +27,8 @@ __all__ = ["Sender"]
 
 _FLUSH_S = 1.0
 _LOOK_S = 5.0
+_ROOM_S = 1.0
+"""For so long a full queue is nothing that anybody must hear of."""
 _TOO_LARGE = (KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE)
 
 
@@ -180,13 +183,18 @@ class Sender:
         patiently(lambda: self._sent(topic, value, more), "kafka", self._status, self._give_up)
 
     def _sent(self, topic: str, value: bytes | None, more: dict[str, Any]) -> None:
+        deadline = time.monotonic() + _ROOM_S
         while True:
             try:
                 return self._producer.produce(topic, value, **more)
             except BufferError:
+                # A backlog fills the queue for a moment. A broker that is away leaves it full.
+                if self._give_up.is_set() or time.monotonic() > deadline:
+                    raise Unreachable(
+                        f"Kafka's producer has no room for records for {topic}: too many are not"
+                        " acknowledged"
+                    ) from None
                 self._producer.poll(0.1)
-                if self._give_up.is_set():
-                    raise Unreachable("stopped while Kafka's producer had no room") from None
             except KafkaException as error:
                 if not waits_for(error):
                     raise

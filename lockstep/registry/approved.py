@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import ModelRefused, Unreachable
 from lockstep.registry.approvals import Approval, current
+from lockstep.registry.rest import Heard, unheard
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def approved_model(
-    settings: Settings, use_case: str, conn: psycopg.Connection[Any]
+    settings: Settings, use_case: str, conn: psycopg.Connection[Any], heard: Heard = unheard
 ) -> tuple[Approval, CompiledModel]:
     """The model that the newest approval names, and that approval.
 
@@ -30,7 +31,8 @@ def approved_model(
     3. The bytes must have that digest.
     4. The file must open: operators, manifest, golden vectors; and be of this use case.
 
-    Raises ModelRefused naming which of these does not fit, or Unreachable.
+    Raises ModelRefused naming which of these does not fit, or Unreachable. `heard` is called while
+    the registry's answers come: together they may take many minutes.
     """
     from lockstep.compiled_model import open_model
     from lockstep.registry.mlflow import fetch_model, model_version
@@ -42,7 +44,7 @@ def approved_model(
             next=f"lockstep train {use_case}, then lockstep approve {use_case} VERSION",
         )
     try:
-        registered = model_version(settings, use_case, approval.model_version)  # 2
+        registered = model_version(settings, use_case, approval.model_version, heard)  # 2
     except Unreachable as error:
         log.warning("the registry was not asked for version %s: %s", approval.model_version, error)
     else:
@@ -53,7 +55,7 @@ def approved_model(
                 f" {(registered.digest or 'nothing')[:12]}",
                 next=f"lockstep models {use_case}; then approve the version that should serve",
             )
-    data = fetch_model(settings, use_case, approval.model_version, approval.digest)  # 3
+    data = fetch_model(settings, use_case, approval.model_version, approval.digest, heard)  # 3
     model = open_model(data, digest=approval.digest)  # 4
     check_use_case(model, use_case)
     return approval, model

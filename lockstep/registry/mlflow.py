@@ -18,7 +18,7 @@ import msgspec
 
 from lockstep.compiled_model.opening import digest_of
 from lockstep.errors import ModelRefused
-from lockstep.registry.rest import NotFound, Rest
+from lockstep.registry.rest import Heard, NotFound, Rest, unheard
 from lockstep.settings import Settings
 
 __all__ = [
@@ -99,10 +99,12 @@ class ModelVersion:
     tags: dict[str, str] = field(default_factory=dict)
 
 
-def model_version(settings: Settings, use_case: str, version: int) -> ModelVersion:
+def model_version(
+    settings: Settings, use_case: str, version: int, heard: Heard = unheard
+) -> ModelVersion:
     """One version. Raises ModelRefused when there is none, Unreachable without a registry, and
     UsageError where something else answers."""
-    server = Rest(settings.mlflow)
+    server = Rest(settings.mlflow, heard)
     try:
         found = server.get(
             "model-versions/get", {"name": use_case, "version": version}, _OneVersion
@@ -149,10 +151,12 @@ def set_alias(settings: Settings, use_case: str, alias: str, version: int) -> No
         raise _absent(use_case, f"version {version}") from None
 
 
-def fetch_artifact(settings: Settings, use_case: str, version: int, path: str) -> bytes:
+def fetch_artifact(
+    settings: Settings, use_case: str, version: int, path: str, heard: Heard = unheard
+) -> bytes:
     """A file that was registered with a version. Raises ModelRefused when it has none."""
     try:
-        return Rest(settings.mlflow).read(
+        return Rest(settings.mlflow, heard).read(
             "/model-versions/get-artifact",
             {"name": use_case, "version": version, "path": path},
         )
@@ -160,7 +164,9 @@ def fetch_artifact(settings: Settings, use_case: str, version: int, path: str) -
         raise _absent(use_case, f"{path} in version {version}") from None
 
 
-def fetch_model(settings: Settings, use_case: str, version: int, digest: str) -> bytes:
+def fetch_model(
+    settings: Settings, use_case: str, version: int, digest: str, heard: Heard = unheard
+) -> bytes:
     """The bytes with that sha256: from the cache in home/models, else from the registry.
 
     Raises ModelRefused when the registry's bytes have another digest, or it has no such version.
@@ -173,7 +179,7 @@ def fetch_model(settings: Settings, use_case: str, version: int, digest: str) ->
         log.warning("%s was damaged and is fetched again", cached)
     except OSError:
         pass  # not there yet
-    data = fetch_artifact(settings, use_case, version, MODEL_FILE)
+    data = fetch_artifact(settings, use_case, version, MODEL_FILE, heard)
     found = digest_of(data)
     if found != digest:
         raise ModelRefused(

@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from typing import IO, Any, TypeVar
 
@@ -23,9 +23,11 @@ import msgspec
 
 from lockstep.errors import Unreachable, UsageError, printable
 
-__all__ = ["NotFound", "Rest"]
+__all__ = ["Heard", "NotFound", "Rest", "unheard"]
 
 T = TypeVar("T")
+Heard = Callable[[], None]
+"""Called for each piece of an answer that comes."""
 
 _TIMEOUT_S = 30.0
 """Of each wait for some bytes."""
@@ -38,6 +40,10 @@ _LATER = (408, 425, 429)
 _NEXT = "correct LOCKSTEP_MLFLOW: http://HOST:PORT of MLflow (it may hold a user and a password)"
 
 
+def unheard() -> None:
+    """Nobody waits who must say that it goes on."""
+
+
 class NotFound(UsageError):
     """The server answers that there is no such thing: for most callers an answer like others."""
 
@@ -48,7 +54,8 @@ class Rest:
     A user and a password may stand in it; they are never shown.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, heard: Heard = unheard) -> None:
+        self._heard = heard
         parts = urllib.parse.urlsplit(address)
         where = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{where}{parts.path.rstrip('/')}"
@@ -98,7 +105,7 @@ class Rest:
                 with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
                     if answer.status != 200:
                         raise self.refuse(f"HTTP {answer.status} on {place}")
-                    return _whole(answer)
+                    return _whole(answer, self._heard)
             except urllib.error.HTTPError as error:
                 with error:
                     said = error.read(2000)
@@ -155,12 +162,13 @@ class _Stay(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _whole(answer: HTTPResponse) -> bytes:
+def _whole(answer: HTTPResponse, heard: Heard) -> bytes:
     """The whole body. Raises OSError for one that does not end in time, or that is too large."""
     parts: list[bytes] = []
     size, deadline = 0, time.monotonic() + _WHOLE_S
     # As much as is there, so that a body that drips is noticed.
     while part := answer.read1(1 << 20):
+        heard()
         parts.append(part)
         size += len(part)
         if size > _LARGEST:
