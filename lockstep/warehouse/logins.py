@@ -46,8 +46,11 @@ _BEGINS_WITH = """
     ORDER BY 1, s.setdatabase DESC
 """
 """Settings of a login's sessions here; what is said for this database comes before the rest."""
-_OURS = ", pg_temp"
-"""How a search path ends that was set here. Another one is somebody's choice, and stays."""
+_USE_CASES = """
+    SELECT n.nspname FROM pg_catalog.pg_namespace n
+    JOIN pg_catalog.pg_roles g ON g.rolname = n.nspname || '_analyst'
+"""
+"""The schemas of all use cases here, whoever reads them."""
 
 
 def admit_logins(
@@ -80,43 +83,61 @@ def grant(conn: psycopg.Connection[Any], granted: str, member: str, *, inherit: 
 
 def _open_views(conn: psycopg.Connection[Any], login: str, use_case: str) -> tuple[str, ...]:
     """Let an analyst's login read without SET ROLE. It could take the role; it gains nothing."""
-    refused = []
-    for statement in _missing(conn, login, use_case):
+    refused, notes = [], []
+    for statement, note in _missing(conn, login, use_case):
         try:
             with conn.transaction():
                 conn.execute(statement)
         except pg.InsufficientPrivilege:
             refused.append(statement.as_string(conn))
-    if not refused:
-        return ()
-    return (
-        f"{conn.info.user} may not alter {login}; for psql and BI tools, let an administrator run:"
-        f" {'; '.join(refused)}",
-    )
+        else:
+            notes += [note] if note else []
+    if refused:
+        notes.append(
+            f"{conn.info.user} may not alter {login}; for psql and BI tools, let an administrator"
+            f" run: {'; '.join(refused)}"
+        )
+    return tuple(notes)
 
 
-def _missing(conn: psycopg.Connection[Any], login: str, use_case: str) -> Iterator[sql.Composed]:
+def _missing(
+    conn: psycopg.Connection[Any], login: str, use_case: str
+) -> Iterator[tuple[sql.Composed, str | None]]:
+    """Statements, each with a note for who must know that it was run."""
     granted = group(use_case, "analyst")
     if conn.execute(_MEMBER, (granted, login, True)).fetchone() is None:
-        yield _grant(granted, login, inherit=True)
+        yield _grant(granted, login, inherit=True), None
     begins = dict(conn.execute(_BEGINS_WITH, (login,)).fetchall())
     alter = sql.SQL("ALTER ROLE {} IN DATABASE {} ").format(
         sql.Identifier(login), sql.Identifier(conn.info.dbname)
     )
     # Why not READ COMMITTED: docs/adr/0006.
     if begins.get("default_transaction_isolation") not in ("repeatable read", "serializable"):
-        yield alter + sql.SQL("SET default_transaction_isolation = 'repeatable read'")
+        yield alter + sql.SQL("SET default_transaction_isolation = 'repeatable read'"), None
     # Every use case has views of the same names: of several, none is the one that was meant.
-    schemas = [name for (name,) in conn.execute(_READS, (login,)).fetchall()]
     current = begins.get("search_path")
-    if current is not None and not (current.endswith(_OURS) and current.count(",") == 1):
-        return
+    known = [name for (name,) in conn.execute(_USE_CASES).fetchall()]
+    if current is not None and not any(current in _path_of(schema) for schema in known):
+        return  # somebody's choice
+    schemas = [name for (name,) in conn.execute(_READS, (login,)).fetchall()]
     if len(schemas) == 1:
         [schema] = schemas
-        if current not in (f"{schema}{_OURS}", f'"{schema}"{_OURS}'):
-            yield alter + sql.SQL("SET search_path = {}, pg_temp").format(sql.Identifier(schema))
+        if current not in _path_of(schema):
+            yield (
+                alter + sql.SQL("SET search_path = {}, pg_temp").format(sql.Identifier(schema)),
+                None,
+            )
     elif current is not None:
-        yield alter + sql.SQL("RESET search_path")
+        yield (
+            alter + sql.SQL("RESET search_path"),
+            f"{login} reads several use cases now, and no longer finds one's views by their bare"
+            " names: write USE_CASE.predictions, or set search_path = USE_CASE once a session",
+        )
+
+
+def _path_of(schema: str) -> tuple[str, str]:
+    """A search path that was set here, as the server may write it."""
+    return f"{schema}, pg_temp", f'"{schema}", pg_temp'
 
 
 def _login(settings: Settings, role: str) -> str:
