@@ -50,10 +50,17 @@ def test_what_up_writes_is_what_settings_read(
     assert stat.S_IMODE((lockstep.home.root / STACK_ENV).stat().st_mode) == 0o600
 
 
-def test_an_analyst_types_one_line_for_psql(lockstep: Command) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_an_analyst_types_one_line_for_psql(
+    lockstep: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: bool
+) -> None:
+    """Also where no psql is installed but the stack's own."""
     lockstep.run("up", "--only", "postgres")
     server = Postgres(lockstep.home)
+    programs = str(server.binaries if installed else tmp_path)
+    monkeypatch.setenv("PATH", programs)
     line = server.psql("flight_delay")
+    assert (" psql " in line) == installed
     assert lockstep.home.secret("postgres/lockstep_analyst") not in line
     assert stat.S_IMODE((lockstep.home.root / PGPASS).stat().st_mode) == 0o600
 
@@ -61,7 +68,7 @@ def test_an_analyst_types_one_line_for_psql(lockstep: Command) -> None:
         plainly = "--no-psqlrc --no-password --tuples-only --no-align"
         return subprocess.run(
             ["/bin/sh", "-c", f"{line} {plainly} --command '{sql}'"],
-            env={"PATH": f"{server.binaries}:{os.environ['PATH']}", "HOME": str(lockstep.cwd)},
+            env={"PATH": programs, "HOME": str(lockstep.cwd)},
             capture_output=True,
             text=True,
         )

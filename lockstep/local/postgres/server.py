@@ -63,7 +63,10 @@ class Postgres:
         return _binaries(self.data)
 
     def psql(self, use_case: str) -> str:
-        """What an analyst of `use_case` types; the password is in <home>/pgpass."""
+        """What an analyst of `use_case` types; the password is in <home>/pgpass.
+
+        The stack's own psql stands in it where none is on PATH.
+        """
         place = {
             "host": "127.0.0.1",
             "port": self.port,
@@ -74,7 +77,9 @@ class Postgres:
             "options": f"-csearch_path={use_case}",
         }
         told = " ".join(f"{name}={value}" for name, value in place.items())
-        return f'PGPASSFILE={shlex.quote(str(self.home.root / PGPASS))} psql "{told}"'
+        program = "psql" if shutil.which("psql") else str(self.binaries / "psql")
+        file = str(self.home.root / PGPASS)
+        return f'PGPASSFILE={shlex.quote(file)} {shlex.quote(program)} "{told}"'
 
     def write_pgpass(self) -> None:
         """Write the file that `psql` names: the analyst's password and no other."""
