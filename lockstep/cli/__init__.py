@@ -11,7 +11,7 @@ import click
 
 from lockstep.cli.output import as_json_text, visible
 from lockstep.errors import LockstepError
-from lockstep.exits import INTERRUPTED, exit_code
+from lockstep.exits import exit_code, interrupted
 
 __all__ = ["main"]
 
@@ -83,5 +83,4 @@ def main() -> None:
             error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        sys.exit(interrupted())

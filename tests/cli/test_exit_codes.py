@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from lockstep import errors
-from lockstep.exits import FAILED, FOR_GOOD, WRONG_USAGE, ended
+from lockstep.exits import FAILED, FOR_GOOD, INTERRUPTED, WRONG_USAGE, ended
 from tests.small_model import REPOSITORY
 
-_CODE = ("benchmarks", "dags", "demo", "docs", "jobs", "lockstep", "models", "streaming")
+_CODE = ("benchmarks", "dags", "demo", "docker", "docs", "jobs", "lockstep", "models", "streaming")
 _NOT_TYPED = "lockstep.local.postgres.unprivileged"
 """Becomes another program, which the local stack names."""
 
@@ -29,8 +29,12 @@ def _entries() -> list[str]:
 
 def end(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """What `python -m WORDS` says and how it ends, in `folder`, where no service runs."""
+    entry, *more = words
+    # A package of another's has the name of that folder: what lies in it is started by its file.
+    by_file = entry.startswith("docker.")
+    file = REPOSITORY.joinpath(*entry.split(".")).with_suffix(".py")
     return subprocess.run(
-        [sys.executable, "-m", *words],
+        [sys.executable, *([str(file)] if by_file else ["-m", entry]), *more],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), "LOCKSTEP_HOME": str(folder / "home")},
         stdin=subprocess.DEVNULL,
@@ -96,3 +100,12 @@ def test_how_an_error_ends_a_process_and_a_job(
     assert (ended(work), ended(work, terminal=FOR_GOOD)) == (code, of_a_job)
     said = f"{error.__name__}: what is wrong\nnext: what to type\n"
     assert capsys.readouterr().err == 2 * said
+
+
+def test_a_ctrl_c_ends_whatever_was_started_without_a_traceback() -> None:
+    code = (
+        "import signal, sys; from lockstep.exits import ended;"
+        " sys.exit(ended(lambda: signal.raise_signal(signal.SIGINT)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (INTERRUPTED, "interrupted\n")
