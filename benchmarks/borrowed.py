@@ -81,14 +81,16 @@ def borrowed(settings: Settings, use_case: str) -> Iterator[Borrowed]:
 
 
 def _give_back(settings: Settings, use_case: str, prefix: str) -> None:
-    """Remove the topics that begin so, and what their streams have written."""
-    with topic_admin(settings.kafka) as admin:
-        if topics := [topic for topic in admin.list_topics() if topic.startswith(prefix)]:
-            admin.delete_topics(topics)
-    with closing(connect(settings, "owner", use_case)) as connection, connection.transaction():
-        found = connection.execute(
-            "delete from streams where starts_with(topic, %s) returning stream_id", (prefix,)
-        ).fetchall()
-        streams = [stream for (stream,) in found]
-        for table in _ROWS_OF:
-            connection.execute(f"delete from {table} where stream_id = any(%s)", (streams,))
+    """Remove what the streams whose topics begin so have written, and the topics."""
+    try:
+        with closing(connect(settings, "owner", use_case)) as connection, connection.transaction():
+            found = connection.execute(
+                "delete from streams where starts_with(topic, %s) returning stream_id", (prefix,)
+            ).fetchall()
+            streams = [stream for (stream,) in found]
+            for table in _ROWS_OF:
+                connection.execute(f"delete from {table} where stream_id = any(%s)", (streams,))
+    finally:
+        with topic_admin(settings.kafka) as admin:
+            if topics := [topic for topic in admin.list_topics() if topic.startswith(prefix)]:
+                admin.delete_topics(topics)

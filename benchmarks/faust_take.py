@@ -43,7 +43,8 @@ def build(model: Path, events: str, scored: str, table: str, port: int) -> Any:
         web_bind="127.0.0.1",
         web_host="127.0.0.1",
         web_port=port,
-        datadir=tempfile.mkdtemp(prefix="faust-take-"),
+        # benchmarks/stream.py starts it in a folder that it removes.
+        datadir=tempfile.mkdtemp(prefix="faust-take-", dir=Path.cwd()),
     )
     answers = app.topic(scored, value_serializer="json")
     info = conninfo(settings, "scorer", compiled.manifest.use_case)
