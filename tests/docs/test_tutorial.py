@@ -10,6 +10,7 @@ import click
 import pytest
 
 from lockstep.cli import _COMMANDS
+from lockstep.cli.query_table import print_rows
 from tests.small_model import REPOSITORY
 
 TUTORIAL = (REPOSITORY / "docs/bring-your-own-model.md").read_text()
@@ -48,6 +49,26 @@ def test_each_command_can_be_typed(line: str) -> None:
     command = getattr(import_module(module), function)
     # Parses the words as if typed, and runs nothing.
     assert isinstance(command.make_context(name, words), click.Context)
+
+
+ASKED = re.findall(r"^\$ lockstep query .*\n((?:(?!```).+\n)+)", TUTORIAL, re.M)
+_VALUE = re.compile(r"^(\w+) +\| (.*)$", re.M)
+
+
+@pytest.mark.parametrize("shown", ASKED)
+def test_the_rows_of_a_query_are_shown_as_they_are_printed(
+    shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal of 80 columns, where a wide row comes one value a line."""
+    cells = dict(_VALUE.findall(shown))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_rows(list(cells), [list(cells.values())], vertical=False)
+    assert capsys.readouterr().out == shown
+
+
+def test_a_query_is_shown() -> None:
+    assert ASKED
 
 
 PAGES = [
