@@ -5,9 +5,8 @@ The conftest of each folder that needs them imports these fixtures.
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
@@ -140,16 +139,3 @@ def fresh_house(warehouse_settings: Settings) -> Iterator[House]:
     yield house
     for conn in house.opened:
         conn.close()
-
-
-@pytest.fixture
-def until() -> Callable[[Callable[[], bool]], None]:
-    """Polls a condition; fails after half a minute."""
-
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true in 30 s"
-            time.sleep(0.02)
-
-    return wait

@@ -25,6 +25,7 @@ from lockstep.launch.runs import dags_of, faults_of
 from lockstep.launch.spark import SparkJob
 from lockstep.pipeline import Pipeline
 from tests.small_model import REPOSITORY
+from tests.until import LIMIT_S
 
 _HEAVY = ("numpy", "pandas", "pyspark", "mlflow", "pyarrow", "onnxruntime", "great_expectations")
 _PARSE = """
@@ -45,7 +46,7 @@ def parse(file: Path, before: str = "") -> dict[str, list[str]]:
         [sys.executable, "-c", _PARSE.format(before=before, file=str(file))],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_S,
         check=True,
     )
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -125,7 +126,7 @@ def test_airflow_keeps_the_good_dags_and_shows_an_import_error(tmp_path: Path) -
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT_S,
         check=True,
     )
     found = json.loads(done.stdout.splitlines()[-1])

@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from lockstep.local.home import Home
 from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import leftovers, stop
+from tests.until import LIMIT_S
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ class Command:
     def run(self, *arguments: str, fails: int = 0) -> subprocess.CompletedProcess[str]:
         with self.start(*arguments) as child:
             try:
-                out, err = child.communicate(timeout=240)
+                out, err = child.communicate(timeout=LIMIT_S)
             finally:
                 child.kill()
         assert child.returncode == fails, f"{arguments}: {child.returncode}\n{out}\n{err}"
@@ -69,12 +69,3 @@ def lockstep(tmp_path: Path) -> Iterator[Command]:
     yield command
     if command.home.run.is_dir():
         stop(command.home, leftovers(command.home))
-
-
-def until(condition: Callable[[], Any], what: str, limit_s: float = 60) -> Any:
-    """Poll until `condition` is true; fail naming `what` when it never is."""
-    deadline = time.monotonic() + limit_s
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"after {limit_s:.0f} s still not: {what}"
-        time.sleep(0.005)
-    return result

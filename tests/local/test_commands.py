@@ -19,7 +19,8 @@ from lockstep.local.postgres import unprivileged
 from lockstep.local.postgres.server import PGPASS, Postgres
 from lockstep.local.service import leftovers, running_pid, stragglers
 from lockstep.settings import STACK_ENV, Settings
-from tests.local.conftest import REPOSITORY, Command, until
+from tests.local.conftest import REPOSITORY, Command
+from tests.until import LIMIT_S, until
 
 NOBODY = 65534
 
@@ -101,7 +102,7 @@ def test_status_tells_stopped_running_and_unhealthy_apart(lockstep: Command) -> 
 
 def test_two_at_once_start_one_stack(lockstep: Command) -> None:
     both = [lockstep.start("up", "--only", "postgres", "--json") for _ in range(2)]
-    said = [child.communicate(timeout=120) for child in both]
+    said = [child.communicate(timeout=LIMIT_S) for child in both]
     assert [child.returncode for child in both] == [0, 0], said
     assert sorted('"started": true' in out for out, _ in said) == [False, True]
     assert len(stragglers(lockstep.home, "postgres")) <= 1
@@ -113,7 +114,9 @@ def test_two_at_once_start_one_stack(lockstep: Command) -> None:
 def test_up_killed_half_way_is_finished_by_the_next(lockstep: Command, moment: str) -> None:
     with lockstep.start("up", "--only", "postgres") as first:
         try:
-            until((lockstep.home.root / moment).exists, f"{moment} exists")
+            # One of these passes: who comes to look late kills it a little later.
+            paths = [lockstep.home.root / name for name in (moment, "run/postgres.json")]
+            until(lambda: any(path.exists() for path in paths), f"{moment} exists")
         finally:
             first.kill()
     lockstep.run("up", "--only", "postgres")
@@ -124,10 +127,18 @@ def test_up_killed_half_way_is_finished_by_the_next(lockstep: Command, moment: s
 
 
 def test_ctrl_c_stops_waiting_and_down_cleans_up(lockstep: Command) -> None:
+    # A log that nobody reads holds it up, however late we come to interrupt it.
+    lockstep.home.create()
+    log = lockstep.home.logs / "initdb.log"
+    os.mkfifo(log)
     with lockstep.start("up", "--only", "postgres") as first:
-        until((lockstep.home.root / "secrets.json").exists, "it has begun")
+        until((lockstep.home.root / "postgres/unfinished").exists, "it has begun")
         first.send_signal(signal.SIGINT)
-        _, err = first.communicate(timeout=60)
+        reads = os.open(log, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            _, err = first.communicate(timeout=LIMIT_S)
+        finally:
+            os.close(reads)
     assert first.returncode == 130, err
     lockstep.run("down")
     assert leftovers(lockstep.home) == []

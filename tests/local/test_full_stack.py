@@ -18,7 +18,7 @@ from lockstep.local.home import Home, silent
 from lockstep.local.service import running_pid, stragglers
 from lockstep.local.stack import Stack, down, status, up
 from lockstep.settings import Settings
-from tests.local.conftest import until
+from tests.until import LIMIT_S, until
 
 PROBE = """
 import json, os, pathlib, subprocess
@@ -64,7 +64,7 @@ def call(address: str, method: str, body: dict[str, Any], token: str = "") -> di
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=LIMIT_S) as answer:  # noqa: S310
         return dict(json.loads(answer.read()))
 
 
@@ -104,14 +104,14 @@ def test_a_task_imports_from_the_repository_and_has_java_and_settings(settings: 
     def unpaused() -> bool:
         try:
             call(probe, "PATCH", {"is_paused": False}, token)
-        except urllib.error.HTTPError:
+        except OSError:
             return False
         return True
 
     until(unpaused, "the dag processor has found the DAG")
     call(f"{probe}/dagRuns", "POST", {"logical_date": None}, token)
     found = settings.home / "probe.json"
-    until(found.exists, "the task has run", 120)
+    until(found.exists, "the task has run")
     facts = json.loads(found.read_text())
     assert facts["answer"] == 42
     assert facts["spark"] == "local[1]"

@@ -13,6 +13,7 @@ import pytest
 
 from lockstep.errors import ServiceFailed, UsageError
 from lockstep.local.home import Home, silent
+from tests.until import LIMIT_S
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_the_lock_lets_one_work_at_a_time_and_dies_with_its_holder(home: Home) -
             waiter.start()
         finally:
             other.kill()
-        waiter.join(30)
+        waiter.join(LIMIT_S)
         assert entered.is_set()
 
 

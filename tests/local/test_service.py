@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from lockstep.local.service import (
     stop,
     stragglers,
 )
+from tests.until import until
 
 LISTEN = """
 import socket, sys, time
@@ -69,12 +69,7 @@ def appears(path: Path) -> Callable[[], str | None]:
 
 
 def gone(pid: int) -> bool:
-    deadline = time.monotonic() + 10
-    while process.birth(pid) is not None:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+    return until(lambda: process.birth(pid) is None, f"process {pid} is gone")
 
 
 def test_a_second_start_is_a_no_op_and_stop_ends_it(home: Home) -> None:

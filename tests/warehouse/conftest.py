@@ -1,3 +1,3 @@
-from tests.house import fresh_house, house, until, use_case
+from tests.house import fresh_house, house, use_case
 
-__all__ = ["fresh_house", "house", "until", "use_case"]
+__all__ = ["fresh_house", "house", "use_case"]

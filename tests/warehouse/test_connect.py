@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import uuid
@@ -13,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from lockstep.errors import Transient, Unreachable, UsageError
+from lockstep.local.home import free_port
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import answering, connect, conninfo, engine, open_connection
 
@@ -24,9 +24,7 @@ def with_url(settings: Settings, url: str) -> Settings:
 
 
 def test_nothing_listens(house):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"postgresql://lockstep_scorer:{SECRET}@127.0.0.1:{port}/lockstep"
     with pytest.raises(Unreachable) as refused:
         connect(with_url(house.settings, url), "scorer", house.use_case)
@@ -205,7 +203,7 @@ def test_a_frozen_transaction_lets_go(house):
     frozen.execute("begin")
     frozen.execute("lock table streams")
     with successor.transaction():
-        successor.execute("set local lock_timeout = '20s'")
+        successor.execute("set local lock_timeout = '4min'")
         successor.execute("lock table streams")
     with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
         frozen.execute("select 1")

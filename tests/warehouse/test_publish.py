@@ -15,6 +15,7 @@ from lockstep.warehouse.connect import answering
 from lockstep.warehouse.publish import current, publish
 from lockstep.warehouse.staging import stage
 from tests.house import A, B, House, day_table, scored
+from tests.until import LIMIT_S, until
 from tests.warehouse.published import DAYS, bytes_of, day, seen
 
 __all__ = ["day"]
@@ -212,9 +213,10 @@ def reading(house, day):
 
 def test_a_reader_neither_waits_nor_makes_wait(house, day, reading):
     conn, another = house.connect(), house.connect("analyst")
-    reading.execute("set local statement_timeout = '2s'")
+    # Who did wait would wait for us, and longer than that.
+    reading.execute("set local statement_timeout = '1min'")
     for session in (conn, another):
-        session.execute("set lock_timeout = '500ms'")
+        session.execute("set lock_timeout = '1min'")
     states: list[tuple] = []
 
     def at(step: str) -> None:
@@ -271,7 +273,7 @@ def test_readers_see_one_publish_or_the_other(house, day):
     assert len(views) > 10
 
 
-def test_a_day_that_is_being_published_makes_the_other_wait_its_turn(house, day, until):
+def test_a_day_that_is_being_published_makes_the_other_wait_its_turn(house, day):
     """Two publishes of a day come one after the other; the lower one is refused."""
     low, high, watcher = house.connect(), house.connect(), house.connect()
     first = house.staged(low, day=day, inputs="low")
@@ -279,7 +281,7 @@ def test_a_day_that_is_being_published_makes_the_other_wait_its_turn(house, day,
     entered, results = threading.Event(), []
 
     def publish_low() -> None:
-        entered.wait(30)
+        entered.wait(LIMIT_S)
         try:
             publish(low, first)
         except PublishRefused as error:
@@ -298,10 +300,10 @@ def test_a_day_that_is_being_published_makes_the_other_wait_its_turn(house, day,
         # The last transaction's: between the two, the lower one may go first, unrefused.
         if step == "switched":
             entered.set()
-            until(low_waits)
+            until(low_waits, "the lower one waits for its turn")
 
     publish(high, second, at=at)
-    thread.join(30)
+    thread.join(LIMIT_S)
     assert len(results) == 1
     assert current(high, day).publish_id == second.publish_id
 

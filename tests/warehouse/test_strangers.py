@@ -10,6 +10,7 @@ from psycopg.errors import InsufficientPrivilege
 from lockstep.errors import Transient, UsageError
 from lockstep.warehouse.migrate import upgrade
 from tests.house import House
+from tests.until import until
 from tests.warehouse.older_release import name, of_release
 
 __all__ = ["name"]
@@ -101,7 +102,7 @@ def test_what_the_scorer_has_planted_is_named_and_stops_the_migration(
 
 
 def test_a_rule_that_is_being_made_while_the_migration_begins_stops_it(
-    warehouse_settings, name, tmp_path, until
+    warehouse_settings, name, tmp_path
 ):
     upgrade(warehouse_settings, name, of_release(tmp_path, "0002"))
     house = House(warehouse_settings, name)
@@ -119,7 +120,8 @@ def test_a_rule_that_is_being_made_while_the_migration_begins_stops_it(
                     ("streams",),
                 ).fetchone()
                 == (1,)
-            )
+            ),
+            "the migration waits for the table",
         )
         scorer.execute("create rule mine as on insert to streams do also notify mine")
         scorer.execute("commit")
