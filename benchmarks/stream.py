@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from benchmarks.report import Report, arguments
 from lockstep.exits import ended
 from lockstep.kafka import clients
 from lockstep.kafka.topics import create_topics, topics_of
+from lockstep.local.home import free_port
 from lockstep.local.loopback import http_missing
 from lockstep.pipeline import Pipeline
 from lockstep.registry.approved import approved_model
@@ -158,9 +158,7 @@ def latencies(settings: Settings, own: Borrowed, first: date, rate: float) -> tu
 @contextmanager
 def worker(own: Borrowed, command: list[str], kernel: str) -> Iterator[subprocess.Popen[bytes]]:
     """A subject on a core of its own, until it is ready; stopped at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     lockstep = "streaming.app" in command
     flags = ["--port", str(port)] if lockstep else [str(port)]
     process = subprocess.Popen(

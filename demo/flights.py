@@ -13,7 +13,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from kafka import KafkaProducer
 from demo.airflow_api import Airflow
 from lockstep.exits import ended
 from lockstep.kafka.clients import topic_admin
-from lockstep.local.home import Home
+from lockstep.local.home import Home, free_port
 from lockstep.local.loopback import http_missing
 from lockstep.local.postgres.server import Postgres
 from lockstep.pipeline import Pipeline
@@ -306,12 +305,6 @@ def facts(*arguments: str) -> dict[str, Any]:
     if done.returncode:
         sys.exit(done.returncode)
     return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def step(title: str) -> None:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from lockstep.errors import ServiceFailed, UsageError
 from lockstep.files import write_atomically
 from lockstep.local.loopback import port_is_free
 
-__all__ = ["Home", "Progress", "silent"]
+__all__ = ["Home", "Progress", "free_port", "silent"]
 
 Progress = Callable[[str, str], None]
 """Called with a part's name and what it is doing now. Must be safe to call from threads."""
@@ -81,7 +81,7 @@ class Home:
         with self._guard:
             ports = _read(self.root / "ports.json")
             if name not in ports:
-                ports[name] = _free_port(set(ports.values()))
+                ports[name] = free_port(ports.values())
                 write_atomically(self.root / "ports.json", json.dumps(ports, indent=1))
             return int(ports[name])
 
@@ -99,7 +99,7 @@ class Home:
                     f"port {port} is already given to {taken[port]}",
                     next=f"choose another port for {name}",
                 )
-            ports[name] = port or _free_port(set(ports.values()))
+            ports[name] = port or free_port(ports.values())
             write_atomically(self.root / "ports.json", json.dumps(ports, indent=1))
 
     def secret(self, name: str, length: int = 32) -> str:
@@ -144,12 +144,14 @@ class Home:
                 file.truncate(0)
 
 
-def _free_port(taken: set[int]) -> int:
+def free_port(taken: Iterable[int] = ()) -> int:
+    """A port of 127.0.0.1 that a server may have, none of `taken`. Raises ServiceFailed."""
+    given = set(taken)
     # Random, so that two stacks that start at the same moment do not choose the same one.
     choice = random.SystemRandom()
     for _ in range(1000):
         port = choice.choice(_PORTS)
-        if port not in taken and port_is_free(port):
+        if port not in given and port_is_free(port):
             return port
     raise ServiceFailed(
         f"no free port on 127.0.0.1 between {_PORTS.start} and {_PORTS.stop}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -15,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from lockstep.errors import Terminal, Unreachable
 from lockstep.kafka import clients
 from lockstep.kafka.reader import Reader, told
+from lockstep.local.home import free_port
 from lockstep.local.kafka.broker import Kafka
 
 
@@ -61,9 +61,7 @@ def test_a_missing_topic_is_named(kafka: Kafka, topic: str) -> None:
 
 
 def test_a_broker_that_is_away() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     with pytest.raises(Unreachable, match=f"Kafka at {address} does not answer"):
         Reader(address).topics(["any"])
 

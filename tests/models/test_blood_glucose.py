@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -30,6 +29,7 @@ from bokeh_sampledata.glucose import data as recorded
 
 from lockstep.contracts import Contract, Validator, columns_from_arrow
 from lockstep.kafka.topics import create_topics, topics_of
+from lockstep.local.home import free_port
 from lockstep.local.kafka.broker import Kafka
 from lockstep.pipeline import Pipeline
 from lockstep.registry.mlflow import fetch_model
@@ -39,8 +39,8 @@ from lockstep.windows.reference import Record, window_values
 from lockstep.windows.semantics import WindowSet
 from models.blood_glucose import data
 from models.blood_glucose.model import MODEL
-from tests.streaming.deployment import until
 from tests.tiny import REPOSITORY, TinyRepository
+from tests.until import LIMIT_S, until
 
 USE_CASE = "blood_glucose"
 DAY = date(2010, 10, 5)
@@ -223,9 +223,7 @@ def test_published_window_values_are_the_references(deployed: Deployed) -> None:
 @contextmanager
 def worker(deployed: Deployed, topic: str, kafka: str) -> Iterator[None]:
     """A streaming worker, ready, for as long as the block runs."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     root, flags = deployed.repository.root, ("--topic", topic, "--port", port)
     names = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     with (root / "worker.log").open("wb") as log:
@@ -255,7 +253,7 @@ def worker(deployed: Deployed, topic: str, kafka: str) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, (root / "worker.log").read_text()[-4000:]
+        assert process.wait(LIMIT_S) == 0, (root / "worker.log").read_text()[-4000:]
 
 
 def test_a_worker_gives_the_same_bits(deployed: Deployed, kafka: Kafka) -> None:

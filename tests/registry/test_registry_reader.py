@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from lockstep.compiled_model import digest_of, open_model
 from lockstep.errors import ModelRefused, Unreachable, UsageError
+from lockstep.local.home import free_port
 from lockstep.registry.locate import locate
 from lockstep.registry.mlflow import (
     CERTIFICATE_FILE,
@@ -198,10 +198,7 @@ def test_a_certificate_of_another_model_is_not_registered(registry, use_case):
 
 @pytest.fixture
 def nobody_listens(tmp_path) -> Settings:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    return Settings(home=tmp_path, mlflow=f"http://someone:s3cret@127.0.0.1:{port}")
+    return Settings(home=tmp_path, mlflow=f"http://someone:s3cret@127.0.0.1:{free_port()}")
 
 
 def test_a_registry_that_is_down(nobody_listens, use_case):
