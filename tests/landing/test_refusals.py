@@ -16,6 +16,7 @@ from lockstep.landing.checkpoint import checkpoint_of
 from lockstep.landing.log import log_of
 from lockstep.landing.source import KafkaLog
 from tests.landing.conftest import NOON, Harbour, event
+from tests.until import until
 
 BROKEN = [
     event(1, level=5000.25),
@@ -82,6 +83,8 @@ def test_a_log_that_does_not_continue_is_refused_until_its_checkpoint_is_removed
 
     with harbour.kafka.admin() as admin:
         admin.delete_topics([harbour.topic])
+        # The broker hears of it later than its controller, and would say that it exists.
+        until(lambda: harbour.topic not in admin.list_topics(), "the topic is gone")
     harbour.kafka.create_topics(harbour.pipeline)
     harbour.send([event(number) for number in range(10)])
     refused(harbour, "was recreated")

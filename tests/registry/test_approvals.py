@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -14,6 +15,7 @@ from lockstep.warehouse import migrate
 from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.warehouse.publish import publish
 from tests.house import DAY, A, B, House, evidence
+from tests.until import LIMIT_S, until
 
 
 def approve(
@@ -50,7 +52,7 @@ def test_the_highest_sequence_is_the_current_one(fresh_house):
 
 
 def test_nothing_was_ever_approved(warehouse_settings):
-    bare = House(warehouse_settings, "test_bare_approvals")
+    bare = House(warehouse_settings, f"test_bare_{uuid.uuid4().hex[:10]}")
     migrate.upgrade(bare.settings, bare.use_case)
     with bare.connect("scorer") as scorer:
         assert current(scorer) is None
@@ -67,7 +69,7 @@ def test_one_of_many_wins(fresh_house):
 
     def one(n: int) -> Approval | Fenced:
         conn = fresh_house.connect("releaser")
-        barrier.wait(30)
+        barrier.wait(LIMIT_S)
         try:
             return append(
                 conn,
@@ -104,29 +106,34 @@ def test_an_approval_comes_wholly_before_or_after_a_publish(fresh_house):
     conn, releaser = fresh_house.connect(), fresh_house.connect("releaser")
     attempt = fresh_house.staged(conn)
     before = current(releaser)
-    releaser.execute("set lock_timeout = '100ms'")
+    releaser.execute("set lock_timeout = '1min'")  # who reads waits for nobody
     order: list[str] = []
-    started, done = threading.Event(), threading.Event()
+    approver = fresh_house.connect("releaser")
 
     def approving() -> None:
-        started.set()
-        approve(fresh_house, before)
+        approve(fresh_house, before, conn=approver)
         order.append("approved")
-        done.set()
 
     thread = threading.Thread(target=approving)
+
+    def approver_waits() -> bool:
+        (waiting,) = releaser.execute(
+            "select count(*) from pg_locks where pid = %s and not granted",
+            (approver.info.backend_pid,),
+        ).fetchone()
+        return waiting > 0 or not thread.is_alive()
 
     def at(step: str) -> None:
         if step == "switched":
             thread.start()
-            assert started.wait(30)
-            # It waits for us: the publish is committed first, whatever the scheduler does.
-            assert not done.is_set()
+            # For us: the publish is committed first, whatever the scheduler does.
+            until(approver_waits, "the approval waits")
+            assert thread.is_alive()
             assert current(releaser) == before
             order.append("published")
 
     publish(conn, attempt, at=at)
-    thread.join(30)
+    thread.join(LIMIT_S)
     assert order == ["published", "approved"]
     log = conn.execute("select published_at from publish_log").fetchone()
     assert log[0] < current(releaser).approved_at
@@ -134,14 +141,14 @@ def test_an_approval_comes_wholly_before_or_after_a_publish(fresh_house):
 
 def test_an_approval_gives_up_on_a_publish_that_hangs_and_names_it(fresh_house):
     conn, releaser = fresh_house.connect(), fresh_house.connect("releaser")
-    attempt = fresh_house.staged(conn)
+    attempt, before = fresh_house.staged(conn), current(releaser)
     told: list[str] = []
 
     def at(step: str) -> None:
         if step == "switched":
             releaser.execute("set statement_timeout = '200ms'")
             with pytest.raises(Transient, match="could not go on") as error:
-                approve(fresh_house, current(releaser), conn=releaser)
+                approve(fresh_house, before, conn=releaser)
             told.append(str(error.value))
 
     publish(conn, attempt, at=at)
@@ -164,7 +171,7 @@ def test_nobody_who_only_reads_holds_up_an_approval_or_a_publish(fresh_house):
         assert fresh_house.published(conn).changed
         ensure_stream_day(conn, DAY)
         releaser = fresh_house.connect("releaser")
-        releaser.execute("set statement_timeout = '20s'")
+        releaser.execute("set statement_timeout = '1min'")
         assert approve(fresh_house, current(releaser), conn=releaser).sequence == 2
 
 
