@@ -19,8 +19,8 @@ from lockstep.local.kafka.broker import Kafka
 from lockstep.local.kafka.jars import class_path
 from lockstep.local.service import Service, base_environment, run, running_pid, start, stop
 from lockstep.spark.java import Java, find_java
-from tests.streaming.deployment import until
 from tests.streaming.proxy import Proxy
+from tests.until import until
 
 __all__ = ["SecondBroker", "second_broker"]
 

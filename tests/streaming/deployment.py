@@ -6,49 +6,39 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from lockstep.kafka import clients
+from lockstep.local.home import free_port
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
+from tests.streaming.proxy import Proxy
+from tests.until import LIMIT_S, until
 
 REPOSITORY = Path(__file__).parents[2]
 PARTITIONS = 2
-LIMIT_S = 240
-
-
-def until(condition: Callable[[], Any], what: str, limit_s: float = LIMIT_S) -> Any:
-    """Poll until `condition` is true; fail naming `what` when it never is."""
-    deadline = time.monotonic() + limit_s
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"after {limit_s:.0f} s still not: {what}")
-        time.sleep(0.02)
-    return result
 
 
 class Worker:
     """A worker process. `main` is the module it runs, streaming.app unless a test wraps it."""
 
     def __init__(self, deployment: Deployment, *flags: str, main: str = "streaming.app") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.log = deployment.folder / f"worker-{uuid.uuid4().hex[:6]}.log"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
@@ -59,40 +49,46 @@ class Worker:
                 stderr=subprocess.STDOUT,
             )
 
-    def page(self, name: str) -> dict[str, Any] | None:
+    def _answer(self, name: str) -> tuple[int, str] | None:
+        """HTTP status and text of a page; None where none comes in time, as is nobody's fault."""
         try:
             address = f"http://127.0.0.1:{self.port}/{name}"
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return dict(json.loads(answer.read()))
-        except urllib.error.HTTPError as error:
-            return dict(json.loads(error.read()))
-        except OSError:
+            try:
+                with urllib.request.urlopen(address, timeout=5) as answer:
+                    return int(answer.status), answer.read().decode()
+            except urllib.error.HTTPError as error:
+                return error.code, error.read().decode()
+        except (OSError, HTTPException):
             return None
+
+    def page(self, name: str) -> dict[str, Any]:
+        """What `health` or `ready` says; empty where no answer comes in time."""
+        answer = self._answer(name)
+        return dict(json.loads(answer[1])) if answer else {}
 
     def code(self, name: str) -> int | None:
-        """With which HTTP status a page answers; None where nobody answers."""
-        try:
-            address = f"http://127.0.0.1:{self.port}/{name}"
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-        except OSError:
-            return None
+        """With which HTTP status a page answers; None where no answer comes in time."""
+        answer = self._answer(name)
+        return answer and answer[0]
 
-    def text(self, name: str) -> str | None:
-        try:
-            address = f"http://127.0.0.1:{self.port}/{name}"
-            with urllib.request.urlopen(address, timeout=5) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return None
+    def condition(self, name: str) -> str:
+        """What its page says of a condition, "ok" where it holds; empty without an answer."""
+        return str(self.page("health").get("conditions", {}).get(name, ""))
+
+    def serves(self, what: str) -> Any:
+        """What its page says of the model that serves; None without an answer."""
+        return self.page("health").get("serving", {}).get(what)
+
+    def metrics(self) -> dict[str, float]:
+        """By name, with labels; empty where no answer comes in time."""
+        lines = (self._answer("metrics") or (0, ""))[1].splitlines()
+        pairs = [line.rsplit(" ", 1) for line in lines if not line.startswith("#")]
+        return {name: float(value) for name, value in pairs}
 
     def ready(self) -> Worker:
         def is_ready() -> bool:
             assert self.process.poll() is None, self.log.read_text()[-4000:]
-            page = self.page("ready")
-            return bool(page and page["ready"])
+            return bool(self.page("ready").get("ready"))
 
         until(is_ready, "the worker is ready")
         return self
@@ -166,19 +162,40 @@ class Deployment:
             NewTopic(self.dead_letters, 1, 1, config={"max.message.bytes": "4194304"}),
             NewTopic(self.control, 1, 1),
         ]
-        for future in self.admin.create_topics(topics).values():
+        self.create(topics)
+
+    def create(self, topics: Sequence[NewTopic]) -> None:
+        """Create topics, and wait until the broker that clients ask knows who leads them."""
+        for future in self.admin.create_topics(topics, request_timeout=LIMIT_S).values():
             future.result()
+
+        def known() -> bool:
+            found = self._topics() or {}
+            return all(
+                topic.topic in found
+                and len(found[topic.topic].partitions) == topic.num_partitions
+                and all(each.leader >= 0 for each in found[topic.topic].partitions.values())
+                for topic in topics
+            )
+
+        until(known, "the new topics have leaders")
+
+    def _topics(self) -> Mapping[str, Any] | None:
+        """What the broker knows of its topics; None where it does not answer in time."""
+        try:
+            return self.admin.list_topics(timeout=5).topics
+        except KafkaException:
+            return None
+
+    def delete(self, topic: str) -> None:
+        """Delete a topic, and wait until the broker that clients ask has forgotten it."""
+        [future] = self.admin.delete_topics([topic], request_timeout=LIMIT_S).values()
+        future.result()
+        until(lambda: (t := self._topics()) is not None and topic not in t, f"{topic} is gone")
 
     def recreate_events_topic(self) -> None:
-        for future in self.admin.delete_topics([self.events]).values():
-            future.result()
-        until(lambda: self.events not in self.admin.list_topics(timeout=5).topics, "it is gone")
-
-        def create() -> bool:
-            [future] = self.admin.create_topics([NewTopic(self.events, PARTITIONS, 1)]).values()
-            return future.exception() is None
-
-        until(create, "it is there again")
+        self.delete(self.events)
+        self.create([NewTopic(self.events, PARTITIONS, 1)])
 
     def limit_batches(self, events: int) -> None:
         """Smaller micro-batches, so that there is a middle to be killed in."""
@@ -231,9 +248,11 @@ class Deployment:
                 "fetch.message.max.bytes": 8_000_000,
             }
         )
-        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        partitions = consumer.list_topics(topic, timeout=LIMIT_S).topics[topic].partitions
         ends = {
-            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=LIMIT_S)[
+                1
+            ]
             for number in partitions
         }
         consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
@@ -281,6 +300,22 @@ class Deployment:
         for worker in self.workers:
             # Shown with a test that failed.
             print(worker.told())
+
+
+def kill_midway(deployment: Deployment, settled: int, *, before: str) -> None:
+    """Kill a worker at whatever point it is, once so many events are settled.
+
+    However late that is noticed: it never gets its warehouse to hear of the event `before`, and
+    waits there.
+    """
+    environment = deployment.environment
+    with Proxy.of(deployment.settings.url("scorer")) as proxy:
+        deployment.environment = {**environment, "LOCKSTEP_SCORER_URL": proxy.url}
+        proxy.at(before.encode(), proxy.freeze)
+        worker = deployment.worker()
+        until(lambda: deployment.settled() > settled, "some events are settled")
+        worker.kill()
+    deployment.environment = environment
 
 
 def _happened_ms(value: bytes | None) -> int:

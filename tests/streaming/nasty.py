@@ -6,14 +6,17 @@ import random
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from tests.streaming.deployment import Deployment
+from tests.until import until
 
 __all__ = ["MIB", "Nasty", "about", "limit", "noise", "produce"]
 
 MIB = 2**20
+_FAR_FUTURE_MS = 7_258_118_400_000
+"""The year 2200: no topic takes a record that is more than an hour ahead."""
 
 
 class Nasty(NamedTuple):
@@ -64,7 +67,10 @@ def produce(
 
 
 def limit(deployment: Deployment, **topics: int) -> None:
-    """Let topics take records of at most so many bytes."""
+    """Let topics take records of at most so many bytes, and wait until the broker does so.
+
+    What it is asked with leaves no record: it is either too large or of the far future.
+    """
     asked = [
         ConfigResource(
             ResourceType.TOPIC,
@@ -79,6 +85,33 @@ def limit(deployment: Deployment, **topics: int) -> None:
     ]
     for future in deployment.admin.incremental_alter_configs(asked).values():
         future.result()
+    kafka = deployment.settings.kafka
+    for name, size in topics.items():
+        topic = getattr(deployment, name)
+        until(
+            lambda topic=topic, size=size: (
+                _refusal(kafka, topic, size) == KafkaError.MSG_SIZE_TOO_LARGE
+                and _refusal(kafka, topic, size - 500) == KafkaError.INVALID_TIMESTAMP
+            ),
+            f"{topic} takes {size:,} bytes and not more",
+        )
+
+
+def _refusal(kafka: str, topic: str, size: int) -> int | None:
+    """Why a record of the far future with a value of so many bytes is refused."""
+    told: list[KafkaError] = []
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka,
+            "message.max.bytes": 1_000_000_000,
+            "on_delivery": lambda error, _: told.append(error),
+            "log_level": 0,
+        }
+    )
+    producer.produce(topic, b"v" * size, partition=0, timestamp=_FAR_FUTURE_MS)
+    producer.flush()
+    [error] = told
+    return error and error.code()
 
 
 def about(letter: Any) -> dict[str, str]:

@@ -6,8 +6,11 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Self
 from urllib.parse import urlsplit
+
+from lockstep.local.home import free_port
 
 
 class Proxy:
@@ -22,9 +25,10 @@ class Proxy:
         self._flowing.set()
         self._lost: set[socket.socket] = set()
         self._delay_s = 0.0
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._gate: tuple[bytes, Callable[[], None]] | None = None
+        self.reached = threading.Event()
+        """What `at` waits for has come."""
+        self.port = free_port()
         login = urlsplit(url).netloc.rpartition("@")[0]
         self.url = urlsplit(url)._replace(netloc=f"{login}@127.0.0.1:{self.port}").geturl()
 
@@ -39,13 +43,15 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
+        self._flowing.set()  # whose connection is closed ends
 
     def cut(self) -> None:
         with self._lock:
-            sockets, self._open = self._open, []
-            if self._listener:
-                sockets.append(self._listener)
-                self._listener = None
+            # Who connects from here on is refused, or closed by `_accept`: none survives.
+            sockets = [self._listener] if self._listener else []
+            self._listener = None
+            sockets += self._open
+            self._open = []
         for each in sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -54,6 +60,14 @@ class Proxy:
     def freeze(self) -> None:
         """Keep every connection and forward nothing, as a server that hangs does."""
         self._flowing.clear()
+
+    def at(self, marker: bytes, happens: Callable[[], None]) -> None:
+        """`cut` or `freeze` at the moment that the client sends these bytes, in their place.
+
+        So it is in the middle of that, however late the test itself comes to look.
+        """
+        self.reached.clear()
+        self._gate = marker, happens
 
     def slow(self, seconds: float) -> None:
         """Hold each piece back for so long."""
@@ -82,13 +96,21 @@ class Proxy:
                     client.close()
                     continue
                 with self._lock:
+                    if self._listener is not listener:
+                        client.close()
+                        server.close()
+                        return
                     self._open += [client, server]
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        tail = b""
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                if self._gate:
+                    # A piece may end within the marker.
+                    tail = self._passed(tail + data)
                 self._flowing.wait()
                 if self._delay_s:
                     time.sleep(self._delay_s)
@@ -100,3 +122,16 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
+
+    def _passed(self, data: bytes) -> bytes:
+        """Look for the marker; what may be the beginning of it."""
+        with self._lock:
+            if not self._gate:
+                return b""
+            marker, happens = self._gate
+            if marker not in data:
+                return data[-len(marker) + 1 :]
+            self._gate = None
+        happens()
+        self.reached.set()
+        return b""

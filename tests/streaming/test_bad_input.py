@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from tests.contracts.test_decoding import BAD
-from tests.streaming.deployment import Deployment, until
+from tests.streaming.deployment import Deployment
+from tests.until import until
 
 
 def test_bad_events_are_kept_with_the_reason_and_the_others_are_scored(

@@ -15,7 +15,8 @@ from lockstep.errors import UsageError
 from lockstep.kafka import clients
 from lockstep.settings import Settings
 from lockstep.warehouse.connect import connect
-from tests.streaming.deployment import REPOSITORY, environment_of, until
+from tests.streaming.deployment import REPOSITORY, environment_of
+from tests.until import until
 
 USE_CASE = "flight_delay"
 

@@ -16,7 +16,8 @@ from lockstep.kafka import clients
 from lockstep.landing.run import land
 from lockstep.warehouse.connect import connect
 from tests.batch_house import java
-from tests.streaming.deployment import REPOSITORY, Deployment, until
+from tests.streaming.deployment import REPOSITORY, Deployment
+from tests.until import until
 
 __all__ = ["java"]
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from streaming.control import is_refresh
-from tests.streaming.deployment import Deployment, until
+from tests.streaming.deployment import Deployment
 from tests.streaming.nasty import Nasty, noise, produce
+from tests.until import until
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_hint_makes_the_worker_look_at_once(
             deployment.control,
             [Nasty(b'{"command": "refresh"}', codec="zstd")],
         )
-        return (worker.page("health") or {})["serving"]["model_digest"] == digest
+        return bool(worker.serves("model_digest") == digest)
 
     until(serves_it, "the worker serves the newly approved digest")
 

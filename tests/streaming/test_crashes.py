@@ -18,7 +18,8 @@ import pytest
 from lockstep.kafka.reader import Reader
 from lockstep.warehouse.connect import connect
 from lockstep.warehouse.ledger import Ledger
-from tests.streaming.deployment import Deployment, until
+from tests.streaming.deployment import Deployment, kill_midway
+from tests.until import until
 
 EVENTS = 3000
 
@@ -110,9 +111,7 @@ def test_kill_9_in_mid_replay(deployment: Deployment, events: Any) -> None:
     sent = events(20_000)
     deployment.limit_batches(500)
     deployment.send(sent)
-    worker = deployment.worker()
-    until(lambda: deployment.settled() > 2_000, "some events are settled")
-    worker.kill()
+    kill_midway(deployment, 2_000, before="e-15000")
     assert deployment.settled() < len(sent)
     deployment.worker()
     until(lambda: deployment.settled() == len(sent), "every event is settled")
@@ -184,7 +183,7 @@ def test_two_workers_share_and_hand_over(deployment: Deployment, events: Any) ->
     first = deployment.worker().ready()
     deployment.send(sent[:6_000])
     second = deployment.worker().ready()
-    until(lambda: (second.page("health") or {}).get("partitions"), "the second has a partition")
+    until(lambda: second.page("health").get("partitions"), "the second has a partition")
     deployment.send(sent[6_000:])
     assert first.drain() == 0
     until(lambda: deployment.settled() == len(sent), "every event is settled")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -17,8 +16,9 @@ from streaming.answers import Sent, await_answers, ends
 from streaming.dlq import newest
 from streaming.replay import progress_bar
 from tests.contracts.test_decoding import BAD
-from tests.streaming.deployment import Deployment, Worker, until
+from tests.streaming.deployment import Deployment
 from tests.streaming.nasty import MIB, Nasty, about, limit, noise, produce
+from tests.until import until
 
 UNREADABLE = "so large that the client does not decompress it"
 
@@ -34,11 +34,6 @@ def typed(deployment: Deployment, *words: str) -> dict[str, Any]:
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
-
-
-def refused_state(worker: Worker) -> float:
-    counter = re.search(r"^lockstep_state_refused_total (\S+)$", worker.text("metrics") or "", re.M)
-    return float(counter[1]) if counter else 0.0
 
 
 def test_every_good_event_is_scored_and_every_other_one_is_named(
@@ -95,7 +90,10 @@ def test_every_good_event_is_scored_and_every_other_one_is_named(
     worker = deployment.worker().ready()
     until(lambda: deployment.settled() == len(sent), "every record is settled")
     # Folded more than once, they are counted more than once.
-    until(lambda: refused_state(worker) >= len(nasty), "all of the state is refused")
+    until(
+        lambda: worker.metrics().get("lockstep_state_refused_total", 0) >= len(nasty),
+        "all of the state is refused",
+    )
     assert worker.process.poll() is None
     assert worker.drain() == 0
 

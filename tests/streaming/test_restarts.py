@@ -27,8 +27,9 @@ from lockstep.local.service import running_pid, stop
 from lockstep.settings import Settings
 from streaming.replay import Recorded
 from tests.streaming.cluster import SecondBroker, second_broker
-from tests.streaming.deployment import Deployment, Worker, environment_of, until
+from tests.streaming.deployment import Deployment, Worker, environment_of
 from tests.streaming.windowed import USE_CASE, expected, one_day, records_of, send, stored
+from tests.until import until
 
 DAYS = (date(2013, 1, 4), date(2013, 1, 12))
 LIMIT_S = 240

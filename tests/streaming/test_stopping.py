@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import time
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from tests.streaming.deployment import LIMIT_S, Deployment, Worker, until
+from lockstep.local.home import free_port
+from tests.streaming.deployment import Deployment, Worker
 from tests.streaming.windowed import records_of, send
+from tests.until import LIMIT_S, until
 
 DAY = date(2013, 1, 10)
 
 
 def nothing_listens() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{free.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def require_stopped(worker: Worker, number: signal.Signals = signal.SIGTERM) -> None:

@@ -15,8 +15,9 @@ from lockstep.kafka.reader import Reader
 from lockstep.local.home import Home, silent
 from lockstep.local.kafka.broker import Kafka
 from lockstep.local.service import stop
-from tests.streaming.deployment import PARTITIONS, Deployment, until
+from tests.streaming.deployment import PARTITIONS, Deployment
 from tests.streaming.windowed import records_of, send
+from tests.until import until
 
 DAY = date(2013, 1, 10)
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 from lockstep.kafka.reader import Reader
 from streaming.dead_letters import HEADER
 from streaming.replay import Recorded
-from tests.streaming.deployment import Deployment, until
+from tests.streaming.deployment import Deployment, kill_midway
 from tests.streaming.windowed import (
     HOUR,
     Expected,
@@ -27,6 +27,7 @@ from tests.streaming.windowed import (
     stored,
     with_trouble,
 )
+from tests.until import until
 
 DAY = date(2013, 1, 10)
 SOME_DAYS = (date(2013, 1, 8), date(2013, 1, 14))
@@ -94,10 +95,9 @@ def test_killed_in_the_middle_of_a_backlog(
         records = with_trouble(records)
     windowed_deployment.limit_batches(300)
     send(windowed_deployment, records, backlog=True)
-    worker = windowed_deployment.worker()
-    until(lambda: windowed_deployment.settled() > 1_000, "some events are settled")
-    worker.kill()
-    assert windowed_deployment.settled() < sum(1 for record in records if record.scored)
+    scored = [record.key for record in records if record.scored]
+    kill_midway(windowed_deployment, 1_000, before=scored[len(scored) * 3 // 4])
+    assert windowed_deployment.settled() < len(scored)
     windowed_deployment.worker()
     settled(windowed_deployment, records)
     require_equal(windowed_deployment, one_day(records), expected(records))
@@ -114,9 +114,7 @@ def test_a_backlog_while_all_that_may_be_forgotten_is(
     worker = windowed_deployment.worker(main="tests.streaming.faulty_worker")
     settled(windowed_deployment, records)
     require_equal(windowed_deployment, one_day(records), expected(records))
-    cells = "lockstep_state_cells "
-    (left,) = [n for n in (worker.text("metrics") or "").splitlines() if n.startswith(cells)]
-    assert 0 < float(left.removeprefix(cells)) < 40_000
+    assert 0 < until(worker.metrics, "its metrics")["lockstep_state_cells"] < 40_000
 
 
 def test_two_workers_share_and_hand_over(windowed_deployment: Deployment, january: str) -> None:
@@ -127,7 +125,7 @@ def test_two_workers_share_and_hand_over(windowed_deployment: Deployment, januar
     first = windowed_deployment.worker().ready()
     send(windowed_deployment, records[:half], backlog=True)
     second = windowed_deployment.worker().ready()
-    until(lambda: (second.page("health") or {}).get("partitions"), "the second has a partition")
+    until(lambda: second.page("health").get("partitions"), "the second has a partition")
     send(windowed_deployment, records[half:])
     assert first.drain() == 0
     settled(windowed_deployment, records)
@@ -193,7 +191,11 @@ def test_rows_scored_without_their_state_are_marked(
     wrong = [name for name in one_day(records) if rows[name][0] != truth.windows[name]]
     assert set(wrong) <= set(marked)
     assert 0 < len(marked) < len(one_day(records))
-    assert "lockstep_incomplete_total" in (worker.text("metrics") or "")
+    incomplete = sum(row[2] for row in rows.values())
+    until(
+        lambda: worker.metrics().get("lockstep_incomplete_total") == incomplete,
+        "so many are counted",
+    )
     total = len(rows)
     until(lambda: len(windowed_deployment.answers()) == total, "every event is answered")
     assert {a["event_id"]: a["incomplete"] for a in windowed_deployment.answers()} == {
@@ -214,14 +216,10 @@ def test_ready_means_that_the_state_is_folded(
     later = time.time_ns() // 1000 - max(record.available_at for record in came)
     send(windowed_deployment, [moved(record, later) for record in came], backlog=True)
     worker = windowed_deployment.worker().ready()
-    metrics = dict(
-        line.rsplit(" ", 1)
-        for line in (worker.text("metrics") or "").splitlines()
-        if not line.startswith("#")
-    )
-    assert float(metrics["lockstep_state_events_total"]) > 300
-    assert float(metrics["lockstep_state_cells"]) > 300
-    assert float(metrics["lockstep_state_keys"]) > 10
+    metrics = until(worker.metrics, "its metrics")
+    assert metrics["lockstep_state_events_total"] > 300
+    assert metrics["lockstep_state_cells"] > 300
+    assert metrics["lockstep_state_keys"] > 10
     assert worker.drain() == 0
 
 
@@ -237,7 +235,7 @@ def test_new_windows_are_folded_before_they_take_over(
     settled(windowed_deployment, records[:half])
     digest = approve_windows(True)
     until(
-        lambda: (worker.page("health") or {})["serving"]["model_digest"] == digest,
+        lambda: worker.serves("model_digest") == digest,
         "the worker serves the newly approved digest",
     )
     send(windowed_deployment, records[half:])
@@ -301,8 +299,7 @@ def test_a_topic_that_cannot_keep_a_promise(
 
 
 def test_a_state_topic_that_is_not_there(windowed_deployment: Deployment) -> None:
-    for future in windowed_deployment.admin.delete_topics([windowed_deployment.arrivals]).values():
-        future.result()
+    windowed_deployment.delete(windowed_deployment.arrivals)
     code, log = windowed_deployment.worker().end()
     assert code == 1
     assert f"windows: topic {windowed_deployment.arrivals} does not exist" in log
@@ -315,18 +312,9 @@ def test_a_state_topic_recreated_under_the_worker(
     send(windowed_deployment, records[:-20])
     worker = windowed_deployment.worker().ready()
     settled(windowed_deployment, records[:-20])
-    admin, name = windowed_deployment.admin, windowed_deployment.arrivals
-
-    def outcome(futures: dict[str, Any]) -> Any:
-        [future] = futures.values()
-        return future.exception()
-
-    assert outcome(admin.delete_topics([name])) is None
-    stamped = {"message.timestamp.type": "CreateTime"}
-    until(
-        lambda: outcome(admin.create_topics([NewTopic(name, 2, 1, config=stamped)])) is None,
-        "it is there again",
-    )
+    name, stamped = windowed_deployment.arrivals, {"message.timestamp.type": "CreateTime"}
+    windowed_deployment.delete(name)
+    windowed_deployment.create([NewTopic(name, 2, 1, config=stamped)])
     send(windowed_deployment, [record for record in records[-20:] if record.scored])
     code, log = worker.end()
     assert code == 1
