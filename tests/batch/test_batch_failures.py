@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,16 +18,9 @@ from lockstep.exits import FOR_GOOD, WRONG_USAGE
 from tests.batch_house import BatchHouse, flights_of
 from tests.small_model import REPOSITORY
 from tests.streaming.proxy import Proxy
+from tests.until import LIMIT_S, until
 
 _FILES = 30
-_LIMIT_S = 120
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + _LIMIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"after {_LIMIT_S} s still not: {what}"
-        time.sleep(0.005)
 
 
 class Job:
@@ -59,7 +51,7 @@ class Job:
         self.process.wait()
 
     def end(self) -> tuple[int, str]:
-        output, _ = self.process.communicate(timeout=_LIMIT_S)
+        output, _ = self.process.communicate(timeout=LIMIT_S)
         return self.process.returncode, output
 
 

@@ -259,8 +259,11 @@ def test_control_without_patience_it_ends(
     windowed_deployment.limit_batches(20)
     windowed_deployment.environment |= {"FAULT": "impatient", "FAULT_AFTER": "0"}
     worker = windowed_deployment.worker(main="tests.streaming.faulty_worker").ready()
-    send(windowed_deployment, records_of(windowed_deployment, january, DAYS[0], DAYS[0]))
+    records = records_of(windowed_deployment, january, DAYS[0], DAYS[0])
+    send(windowed_deployment, records[: len(records) // 2])
     until(lambda: windowed_deployment.settled() > 0, "the round has begun")
     away.is_killed(worker)
+    # All of that may be settled by then: now it has something to do.
+    send(windowed_deployment, records[len(records) // 2 :])
     code, _ = worker.end()
     assert code == 1
