@@ -13,7 +13,7 @@ from lockstep.kafka import clients
 from tests.kafka.leaving_broker import LeavingBroker
 
 _CLIENTS = 30
-"""Of newer libraries one in ten is lost, by which of its threads hears of what first."""
+"""So many at once that some of a newer library are lost, by which thread hears of what first."""
 
 
 @pytest.mark.parametrize(

@@ -249,15 +249,14 @@ class Deployment:
             }
         )
         partitions = consumer.list_topics(topic, timeout=LIMIT_S).topics[topic].partitions
-        ends = {
-            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=LIMIT_S)[
-                1
-            ]
-            for number in partitions
-        }
+        total = 0
+        for number in partitions:
+            place = TopicPartition(topic, number)
+            _, end = consumer.get_watermark_offsets(place, timeout=LIMIT_S)
+            total += end
         consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
         messages: list[Any] = []
-        while len(messages) < sum(ends.values()):
+        while len(messages) < total:
             messages += [m for m in consumer.consume(1000, 0.2) if m.error() is None]
         consumer.close()
         return messages
