@@ -25,9 +25,10 @@ demo: $(SYNCED) ## everything, on real flights: train, approve, score by Airflow
 
 # -E: without the caller's PYTHON* variables (one takes the asserts out, another ends in warnings).
 # Two processes, each with its own services: much of a test is waiting for one of them. A file's
-# tests stay together, and share what they have started.
+# tests stay together, and share what they have started. A process that dies ends the run: to start
+# another in its place, pytest-xdist can wait for ever.
 test: lint ## lint, then the tests, against real services that the test session starts
-	@$(BIN)/python -E -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -E -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 lint: $(SYNCED) ## format, style, layers, types
 	@$(BIN)/ruff format --check .

@@ -73,7 +73,7 @@ def _read(
                 unread = unreadable(kafka, topic, partition, at)
                 stamp = found[-1][0] if found else 0
                 found += [(stamp, _facts(partition, offset)) for offset in unread]
-                consumer.assign([TopicPartition(topic, partition, unread.stop)])
+                clients.read_from(consumer, topic, partition, unread.stop)
             elif message is None or kafka_trouble(error) is not Trouble.PASSING:
                 raise told(kafka, KafkaException(error))
     finally:

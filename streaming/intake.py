@@ -258,7 +258,7 @@ class Intake:
             self._status,
             self._stop,
         )
-        self._read_from(number, unread.stop)
+        clients.read_from(self._consumer, self._topic, number, unread.stop)
         return unread
 
     def _wait_for_model(self) -> None:
@@ -392,9 +392,4 @@ class Intake:
     def _read_again(self, number: int) -> None:
         """Go back to what comes next; also where the client has given the partition up."""
         if number in self._position:
-            self._read_from(number, self._position[number])
-
-    def _read_from(self, number: int, offset: int) -> None:
-        place = TopicPartition(self._topic, number, offset)
-        self._consumer.incremental_unassign([place])
-        self._consumer.incremental_assign([place])
+            clients.read_from(self._consumer, self._topic, number, self._position[number])

@@ -274,8 +274,7 @@ class LiveState:
             unread = unreadable(self._kafka, *place, at)
         except Unreachable:
             return  # it comes again
-        self._consumer.incremental_unassign([TopicPartition(*place)])
-        self._consumer.incremental_assign([TopicPartition(*place, unread.stop)])
+        clients.read_from(self._consumer, *place, unread.stop)
         self._read[place] = unread.stop
         self._status.state_refused.inc(len(unread))
 

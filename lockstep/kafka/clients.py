@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer, Producer
     from confluent_kafka.admin import AdminClient
 
-__all__ = ["admin", "consumer", "producer", "topic_admin"]
+__all__ = ["admin", "consumer", "producer", "read_from", "topic_admin"]
 
 _BOOTSTRAP_MS = 5_000
 _REQUEST_MS = 10_000
@@ -43,6 +43,25 @@ def consumer(
             **(settings or {}),
         }
     )
+
+
+def read_from(consumer: Consumer, topic: str, partition: int, offset: int) -> None:
+    """Go on at `offset` of an assigned partition, also of one that the client has given up.
+
+    Assigning it again would do, but for this: up to 2.11 librdkafka aborts the process when the
+    consumer is closed while the first reading still stops, and decompressing can take it seconds.
+    """
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+    place = TopicPartition(topic, partition, offset)
+    try:
+        consumer.seek(place)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError._STATE:
+            raise
+        # It is not being read, so nothing has to stop.
+        consumer.incremental_unassign([place])
+        consumer.incremental_assign([place])
 
 
 def producer(kafka: str, name: str, settings: Mapping[str, Any] | None = None) -> Producer:

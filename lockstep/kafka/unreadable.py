@@ -43,9 +43,8 @@ def unreadable(kafka: str, topic: str, partition: int, offset: int) -> range:
         },
     )
 
-    def batch_of(at: int) -> int | None:
-        """The first offset of the unreadable batch that `at` lies in; None: it can be read."""
-        consumer.assign([TopicPartition(topic, partition, at)])
+    def batch_here() -> int | None:
+        """The first offset of the unreadable batch that comes next; None: it can be read."""
         message = consumer.poll(_TIMEOUT_S)
         if message is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
@@ -56,11 +55,16 @@ def unreadable(kafka: str, topic: str, partition: int, offset: int) -> range:
             raise KafkaException(error)
         return int(message.offset())
 
+    def batch_of(at: int) -> int | None:
+        clients.read_from(consumer, topic, partition, at)
+        return batch_here()
+
     try:
         _, end = consumer.get_watermark_offsets(
             TopicPartition(topic, partition), timeout=_TIMEOUT_S
         )
-        batch = batch_of(offset)
+        consumer.assign([TopicPartition(topic, partition, offset)])
+        batch = batch_here()
         if batch is None:
             return range(offset, offset)
         # Ever larger steps until one is outside, then halves: a batch may hold thousands.

@@ -196,7 +196,7 @@ def _records(kafka: str, topic: str, stretch: _Stretch, max_bytes: int) -> Itera
                     _Record(offset, unread=stuck) for offset in unread if offset < stretch.following
                 ]
                 end = unread.stop
-                consumer.assign([TopicPartition(topic, stretch.partition, end)])
+                clients.read_from(consumer, topic, stretch.partition, end)
                 at, done = end, end >= stretch.following
             yield from _arrow(records, stretch)
             if done:
