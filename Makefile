@@ -28,7 +28,7 @@ demo: $(SYNCED) ## everything, on real flights: train, approve, score by Airflow
 # tests stay together, and share what they have started. A process that dies ends the run: to start
 # another in its place, pytest-xdist can wait for ever.
 test: lint ## lint, then the tests, against real services that the test session starts
-	@$(BIN)/python -E -m pytest -n 2 --dist loadfile --max-worker-restart 0
+	@$(BIN)/python -E -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 lint: $(SYNCED) ## format, style, layers, types
 	@$(BIN)/ruff format --check .

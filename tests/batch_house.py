@@ -18,13 +18,11 @@ import pytest
 from lockstep.batch.plan import Run
 from lockstep.batch.steps import STEPS, Outcome
 from lockstep.lake import write_partition
-from lockstep.local.home import Home
 from lockstep.local.mlflow.server import Mlflow
 from lockstep.pipeline import Pipeline
 from lockstep.registry.register import register
 from lockstep.registry.release import approve_version
 from lockstep.settings import Settings
-from lockstep.spark.java import find_java
 from lockstep.warehouse import migrate
 from lockstep.warehouse.connect import connect
 from tests.small_model import REPOSITORY, departures, flights, small_booster, small_compiled
@@ -137,12 +135,6 @@ class BatchHouse:
 
 
 @pytest.fixture(scope="session")
-def java(stack_home: Home) -> str:
-    """The JAVA_HOME that Spark is started with: the machine's, or the wheel's."""
-    return str(find_java(stack_home.root).home)
-
-
-@pytest.fixture(scope="session")
 def batch_use_case(warehouse_settings: Settings, mlflow_server: Mlflow) -> tuple[Settings, str]:
     """A migrated use case with two registered versions; version 1 is approved."""
     settings = warehouse_settings.model_copy(update={"mlflow": mlflow_server.url})
@@ -158,13 +150,10 @@ def batch_use_case(warehouse_settings: Settings, mlflow_server: Mlflow) -> tuple
 @pytest.fixture
 def batch_house(
     batch_use_case: tuple[Settings, str],
-    java: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> BatchHouse:
     """The use case with version 1 approved, an empty lake and a day of the test's own."""
     settings, name = batch_use_case
-    monkeypatch.setenv("JAVA_HOME", java)
     settings = settings.model_copy(update={"lake": str(tmp_path / "lake")})
     house = BatchHouse(settings, name, tmp_path, next(_DAYS))
     house.deploy()

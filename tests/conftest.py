@@ -6,6 +6,7 @@ They run through lockstep.local in a temporary home and are stopped at the end, 
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +20,12 @@ from lockstep.local.mlflow.server import Mlflow
 from lockstep.local.postgres.server import Postgres
 from lockstep.local.service import leftovers, stop, stragglers
 from lockstep.settings import Settings
+from lockstep.spark.java import find_java
 from tests.surroundings import settle
 
 settle()
+
+_TESTS = Path(__file__).parent
 
 # How quick the machine is just now is no property of what is tested.
 settings.register_profile(
@@ -30,9 +34,44 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+_LONGEST_FIRST = [
+    *("dags/test_real_scheduler.py", "streaming/test_crashes.py", "streaming/test_windows.py"),
+    *("streaming/test_restarts.py", "local/test_full_stack.py", "batch/test_batch_failures.py"),
+    *("training/test_model_commands.py", "streaming/test_dependencies.py"),
+    *("spark/test_spark_output.py", "models/test_blood_glucose.py", "audit/test_audit.py"),
+    *("streaming/test_lifecycle.py", "streaming/test_truncated.py", "batch/test_batch_gates.py"),
+    *("batch/test_batch_commands.py", "batch/test_batch_runs.py", "training/test_train.py"),
+]
+"""Two processes that share the tests then end at about the same time (`make test`)."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {str(_TESTS / name): place for place, name in enumerate(_LONGEST_FIRST)}
+    assert all(Path(path).is_file() for path in places)
+    items.sort(key=lambda item: places.get(str(item.path), len(places)))
+
+
 def pytest_unconfigure() -> None:
     # It closes connections when Python ends, and logs that where nobody listens any more.
     logging.getLogger("py4j").setLevel(logging.WARNING)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The Java that Kafka and Spark are started with: the machine's, or the wheel's, in a hurry.
+
+    Its second compiler pays off after minutes, and takes half the processor time of a Spark that
+    lives for seconds; nearly all that are started here do.
+    """
+    folder = tmp_path_factory.mktemp("java")
+    program = folder / "hurried" / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    found = shlex.quote(str(find_java(folder).executable))
+    program.write_text(f'#!/bin/sh\nexec {found} -XX:TieredStopAtLevel=1 "$@"\n')
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAVA_HOME", str(program.parent.parent))
+        yield
 
 
 @pytest.fixture(scope="session")

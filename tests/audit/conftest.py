@@ -40,7 +40,6 @@ from lockstep.warehouse.micro_batch import MicroBatch, Span
 from lockstep.warehouse.partitions import ensure_stream_day
 from lockstep.windows.reference import Record
 from lockstep.windows.reference import window_values as slow_values
-from tests.batch_house import java
 from tests.small_model import (
     REPOSITORY,
     arrivals,
@@ -51,8 +50,6 @@ from tests.small_model import (
     windows,
 )
 from tests.window_values import window_values
-
-__all__ = ["java"]
 
 DAY = date(2013, 3, 2)
 PARTITIONS = 2
@@ -170,11 +167,9 @@ class AuditHouse:
 
 
 @pytest.fixture(scope="module")
-def spark(java: str) -> Iterator[SparkSession]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_HOME", java)
-        with spark_session("audit", "local[2]", left="nothing", next="nothing") as session:
-            yield session
+def spark() -> Iterator[SparkSession]:
+    with spark_session("audit", "local[2]", left="nothing", next="nothing") as session:
+        yield session
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,10 @@ from lockstep.contracts import Contract
 from lockstep.lake import write_partition
 from lockstep.lake.spark_events import read_records
 from lockstep.spark.session import spark_session
-from tests.batch_house import java
 from tests.contracts.contract_cases import Case, drawn, recorded
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-__all__ = ["java"]
 
 _AT_ONCE = 30
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -31,11 +28,9 @@ _DAY_US = 86_400_000_000
 
 
 @pytest.fixture(scope="module")
-def spark(java: str) -> Iterator[SparkSession]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_HOME", java)
-        with spark_session("verdicts", "local[2]", left="nothing", next="nothing") as session:
-            yield session
+def spark() -> Iterator[SparkSession]:
+    with spark_session("verdicts", "local[2]", left="nothing", next="nothing") as session:
+        yield session
 
 
 @pytest.mark.parametrize("amount", [20, pytest.param(150, marks=pytest.mark.long)])

@@ -1,3 +1,3 @@
-from tests.batch_house import batch_house, batch_use_case, java
+from tests.batch_house import batch_house, batch_use_case
 
-__all__ = ["batch_house", "batch_use_case", "java"]
+__all__ = ["batch_house", "batch_use_case"]

@@ -23,7 +23,6 @@ from lockstep.local.kafka.broker import Kafka
 from lockstep.pipeline import Pipeline
 from lockstep.settings import Settings
 from lockstep.warehouse import migrate
-from tests.batch_house import java  # noqa: F401 - a fixture
 from tests.house import House
 
 DAY = date(2013, 10, 1)
@@ -194,12 +193,9 @@ def harbour(
     warehouse_settings: Settings,
     kafka: Kafka,
     landing_use_case: str,
-    java: str,  # noqa: F811
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Harbour]:
     """A use case with topics of the test's own, and an empty lake."""
-    monkeypatch.setenv("JAVA_HOME", java)
     settings = warehouse_settings.model_copy(
         update={"lake": str(tmp_path / "lake"), "kafka": kafka.bootstrap}
     )

@@ -141,7 +141,6 @@ def typed(repository: TinyRepository, environment: dict[str, str], *words: str) 
 def deployed(
     warehouse_settings: Settings,
     mlflow_server: Any,
-    java: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Deployed:
     root = tmp_path_factory.mktemp(USE_CASE)
@@ -157,7 +156,6 @@ def deployed(
     environment = {
         "LOCKSTEP_LAKE": lake,
         "LOCKSTEP_MLFLOW": settings.mlflow,
-        "JAVA_HOME": java,
         **{f"LOCKSTEP_{role.upper()}_URL": settings.url(role) for role in roles},
     }
 

@@ -28,13 +28,11 @@ from tests.lake.nasty_files import CONTRACT, DAY, FILES, lay
 
 
 @pytest.fixture(scope="module")
-def spark(java: str) -> Iterator[SparkSession]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_HOME", java)
-        with spark_session("footers", "local[1]", left="nothing", next="nothing") as session:
-            # Each failed task would log its whole Java stack.
-            session.sparkContext.setLogLevel("OFF")
-            yield session
+def spark() -> Iterator[SparkSession]:
+    with spark_session("footers", "local[1]", left="nothing", next="nothing") as session:
+        # Each failed task would log its whole Java stack.
+        session.sparkContext.setLogLevel("OFF")
+        yield session
 
 
 def by_spark(spark: SparkSession, lake: Path, path: str) -> pa.Table:

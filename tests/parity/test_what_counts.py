@@ -243,11 +243,9 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def spark(java: str) -> Iterator[SparkSession]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_HOME", java)
-        with spark_session("judgement", "local[2]", left="nothing", next="nothing") as session:
-            yield session
+def spark() -> Iterator[SparkSession]:
+    with spark_session("judgement", "local[2]", left="nothing", next="nothing") as session:
+        yield session
 
 
 def counting_ids() -> list[str]:

@@ -28,11 +28,9 @@ _CASES = 100
 
 
 @pytest.fixture(scope="module")
-def spark(java: str) -> Iterator[SparkSession]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAVA_HOME", java)
-        with spark_session("windows", "local[2]", left="nothing", next="nothing") as session:
-            yield session
+def spark() -> Iterator[SparkSession]:
+    with spark_session("windows", "local[2]", left="nothing", next="nothing") as session:
+        yield session
 
 
 def drawn(strategy: Any, count: int, start: int) -> list[Any]:

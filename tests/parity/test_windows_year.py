@@ -17,7 +17,6 @@ from lockstep.settings import Settings
 from lockstep.spark.session import spark_session
 from lockstep.training.history import read_windowed
 from lockstep.windows.semantics import VALUES
-from tests.batch_house import java  # noqa: F401 - a fixture
 from tests.small_model import columns, departures, flights, windows, with_windows
 
 pytestmark = pytest.mark.long
@@ -32,8 +31,6 @@ def bits(table: pa.Table) -> np.ndarray:
 
 def test_all_flights(
     tmp_path: Path,
-    java: str,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lake = str(tmp_path / "lake")
     for source, table in flights().items():
@@ -50,7 +47,6 @@ def test_all_flights(
     of_worker = bits(
         read_windowed(Settings(home=tmp_path, lake=lake), departures(), windows(), seen, Silent())
     )
-    monkeypatch.setenv("JAVA_HOME", java)
     with spark_session("year", "local[2]", left="nothing", next="nothing") as spark:
         events = windowed_events(spark, lake, departures(), windows(), seen)
         of_spark = bits(events.select("event_id", VALUES).toArrow())

@@ -17,7 +17,6 @@ from lockstep.landing.run import land
 from lockstep.spark.session import spark_session
 from lockstep.warehouse.connect import connect
 from streaming.replay import Recorded
-from tests.batch_house import java  # noqa: F401 - a fixture
 from tests.small_model import REPOSITORY, departures, windows
 from tests.streaming.deployment import Deployment, kill_midway
 from tests.streaming.windowed import one_day, records_of, send, stored, with_trouble
@@ -43,12 +42,9 @@ def windows_of_the_lake(lake: str, days: Sequence[date]) -> dict[str, bytes]:
 def test_the_stream_is_the_batch(
     windowed_deployment: Deployment,
     january: str,
-    java: str,  # noqa: F811
     tmp_path: Path,
-    monkeypatch,
 ) -> None:
     """Late and doubled records, a backlog of weeks, a kill, a second worker: 0 unexplained."""
-    monkeypatch.setenv("JAVA_HOME", java)
     deployment = windowed_deployment
     records: list[Recorded] = with_trouble(records_of(deployment, january, FIRST, LAST))
     total = sum(1 for record in records if record.scored)

@@ -15,11 +15,8 @@ from lockstep.comparison import compare_day
 from lockstep.kafka import clients
 from lockstep.landing.run import land
 from lockstep.warehouse.connect import connect
-from tests.batch_house import java
 from tests.streaming.deployment import REPOSITORY, Deployment
 from tests.until import until
-
-__all__ = ["java"]
 
 pytestmark = pytest.mark.long
 
@@ -36,11 +33,10 @@ def send(deployment: Deployment, values: list[bytes], partition: int) -> None:
 
 
 def test_a_conflicting_copy_is_marked_and_never_called_drift(
-    deployment: Deployment, events: Any, java: str, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, events: Any
 ) -> None:
     """The worker answers the copy in partition 1, which it reads first; batch scores the one in
     partition 0. Copies that say the same, and a refused one, make no difference."""
-    monkeypatch.setenv("JAVA_HOME", java)
     good = [value for _, value in events(120)]
     late = json.loads(good[0])
     assert all(json.loads(value)["departed_at"] // 86_400_000_000 == 15_706 for value in good)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.batch_house import java
 from tests.tiny import TinyRepository, make_tiny
-
-__all__ = ["java"]
 
 
 @pytest.fixture(scope="session")

@@ -35,12 +35,6 @@ def settings_of(tiny, **other: str) -> Settings:
     return Settings(home=tiny.home, **{"lake": tiny.lake, **other})
 
 
-@pytest.fixture
-def java_home(java, monkeypatch) -> None:
-    """Where a Spark of this process finds its Java."""
-    monkeypatch.setenv("JAVA_HOME", java)
-
-
 def test_the_same_training_gives_the_same_bytes(tiny, trained, tmp_path):
     output = tmp_path / "elsewhere" / "again.onnx"
     # Another process, another folder, another order of its hashes.
@@ -92,7 +86,7 @@ def test_it_scores(trained):
     assert np.isfinite(scores.margin).all()
 
 
-def test_its_certificate_can_be_measured_again(tiny, trained, java_home):
+def test_its_certificate_can_be_measured_again(tiny, trained):
     settings = settings_of(tiny)
     found = locate(settings, str(trained))
     verified = verify(settings, found)

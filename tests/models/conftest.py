@@ -1,3 +1,0 @@
-from tests.batch_house import java
-
-__all__ = ["java"]
