@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
 
@@ -80,6 +81,13 @@ def planned(house: BatchHouse, files: int) -> Plan:
     return checked.facts
 
 
+def halfway(house: BatchHouse) -> bytes:
+    """An event of the file that the job comes to after half of the others: it begins with the
+    largest."""
+    files = sorted(Path(house.settings.lake).rglob("*.parquet"), key=lambda f: -f.stat().st_size)
+    return str(pq.read_table(files[len(files) // 2])["event_id"][0]).encode()
+
+
 def staged_rows(house: BatchHouse) -> int:
     tables = [table for _, state, table in house.attempts() if state == "staging"]
     return house.query(f"select count(*) from {tables[-1]}")[0][0] if tables else 0
@@ -89,9 +97,11 @@ def test_a_job_killed_in_the_middle_leaves_nothing_visible(
     batch_house: BatchHouse, start: Callable[..., Job]
 ) -> None:
     plan = planned(batch_house, _FILES)
-    job = start(batch_house, plan)
-    until(lambda: staged_rows(batch_house) > 0, "rows are staged")
-    job.kill()
+    with Proxy.of(batch_house.settings.url("scorer")) as proxy:
+        proxy.at(halfway(batch_house), proxy.freeze)
+        job = start(batch_house, plan, LOCKSTEP_SCORER_URL=proxy.url)
+        until(proxy.reached.is_set, "half of the rows are staged")
+        job.kill()
     assert 0 < staged_rows(batch_house) < plan.input_rows
     assert batch_house.seen() == []
     code, output = start(batch_house, plan).end()
@@ -108,10 +118,9 @@ def test_a_warehouse_that_goes_away_while_rows_are_staged(
 ) -> None:
     plan = planned(batch_house, _FILES)
     with Proxy.of(batch_house.settings.url("scorer")) as proxy:
-        job = start(batch_house, plan, LOCKSTEP_SCORER_URL=proxy.url)
-        until(lambda: staged_rows(batch_house) > 0, "rows are staged")
-        proxy.cut()
-        code, output = job.end()
+        proxy.at(halfway(batch_house), proxy.cut)
+        code, output = start(batch_house, plan, LOCKSTEP_SCORER_URL=proxy.url).end()
+    assert proxy.reached.is_set()
     assert code == 1, output
     assert "Unreachable: the warehouse at 127.0.0.1" in output
     assert "next: " in output
