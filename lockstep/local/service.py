@@ -143,8 +143,9 @@ def cancel(cancelled: bool = True) -> None:
 def running_pid(home: Home, name: str) -> int | None:
     """The pid of a service that runs, by its record; None when it does not."""
     record = _record(home, name)
-    pid = record.get("pid")
-    return pid if pid is not None and process.birth(pid) == record["birth"] else None
+    born = record.get("birth")
+    # None: it had ended before anybody could note its birth.
+    return record["pid"] if born is not None and process.birth(record["pid"]) == born else None
 
 
 def running_since(home: Home, name: str) -> datetime | None:

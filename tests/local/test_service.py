@@ -99,6 +99,15 @@ def test_a_service_that_dies_shows_the_end_of_its_log(home: Home) -> None:
     assert leftovers(home) == []
 
 
+def test_a_service_that_died_before_its_birth_was_noted_does_not_run(home: Home) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+    record = {"pid": ended.pid, "birth": process.birth(ended.pid), "started": "2020-01-01"}
+    assert record["birth"] is None
+    (home.run / "probe.json").write_text(json.dumps(record))
+    assert running_pid(home, "probe") is None
+
+
 def test_a_service_that_never_gets_ready_is_stopped(home: Home) -> None:
     hanging = service(home, WITH_CHILD, ready=lambda: "no answer", start_timeout_s=1.0)
     with pytest.raises(ServiceFailed, match=r"was not ready after 1 s \(no answer\)"):
