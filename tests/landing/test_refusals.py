@@ -6,7 +6,6 @@ import shutil
 from datetime import timedelta
 
 import pytest
-from kafka import TopicPartition
 from pyspark.sql.streaming.datasource import ReadAllAvailable
 from pyspark.sql.types import StructType
 
@@ -15,6 +14,7 @@ from lockstep.errors import OffsetsLost, Terminal, UsageError, marked_in
 from lockstep.landing.checkpoint import checkpoint_of
 from lockstep.landing.log import log_of
 from lockstep.landing.source import KafkaLog
+from tests.kafka.deleting import delete_records
 from tests.landing.conftest import NOON, Harbour, event
 from tests.until import until
 
@@ -77,8 +77,7 @@ def test_a_log_that_does_not_continue_is_refused_until_its_checkpoint_is_removed
     before = harbour.files()
 
     harbour.send([event(number) for number in range(10)])
-    with harbour.kafka.admin() as admin:
-        admin.delete_records({TopicPartition(harbour.topic, 1): 4})
+    delete_records(harbour.kafka.bootstrap, {(harbour.topic, 1): 4})
     refused(harbour, r"\[1\] was landed up to offset 2, .* holds 4 to 7")
 
     with harbour.kafka.admin() as admin:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
 
 from lockstep.kafka.reader import Reader
 from lockstep.local.home import Home, silent
 from lockstep.local.kafka.broker import Kafka
 from lockstep.local.service import stop
+from tests.kafka.deleting import delete_records
 from tests.streaming.deployment import PARTITIONS, Deployment
 from tests.streaming.windowed import records_of, send
 from tests.until import until
@@ -43,19 +43,20 @@ def test_events_deleted_before_they_were_read(deployment: Deployment, events: An
     deployment.send(events(50))
     until(lambda: deployment.settled() == 50, "every event is settled")
     os.kill(worker.process.pid, signal.SIGSTOP)
-    deployment.send(events(150)[50:])
+    # A question that the worker had asked is answered with the first of them: not with the others.
+    deployment.send(events(51)[50:])
+    deployment.send(events(150)[51:])
     places = [(deployment.events, number) for number in range(PARTITIONS)]
     ends = Reader(deployment.settings.kafka).ends(places)
-    deleted = [TopicPartition(*place, end) for place, end in ends.items()]
-    for future in deployment.admin.delete_records(deleted).values():
-        future.result()
+    delete_records(deployment.settings.kafka, ends)
     os.kill(worker.process.pid, signal.SIGCONT)
     code, log = worker.end()
     assert code == 1
     require_told(log, deployment.events)
+    before = len(deployment.rows())
     accepting = deployment.worker("--accept-loss").ready()
     deployment.send(events(160)[150:])
-    until(lambda: len(deployment.rows()) == 60, "what comes now is scored")
+    until(lambda: len(deployment.rows()) == before + 10, "what comes now is scored")
     assert accepting.drain() == 0
 
 

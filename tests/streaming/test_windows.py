@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, ResourceType
 
 from lockstep.kafka.reader import Reader
 from streaming.dead_letters import HEADER
 from streaming.replay import Recorded
+from tests.kafka.deleting import delete_records
 from tests.streaming.deployment import Deployment, kill_midway
 from tests.streaming.windowed import (
     HOUR,
@@ -156,11 +156,9 @@ def test_state_that_the_log_has_deleted(windowed_deployment: Deployment, january
     """What nobody can compute any more is a dead letter; what comes after it is whole."""
     records = records_of(windowed_deployment, january, DAY, DAY)
     send(windowed_deployment, records)
-    admin, topic = windowed_deployment.admin, windowed_deployment.arrivals
-    ends = Reader(windowed_deployment.settings.kafka).ends([(topic, 0), (topic, 1)])
-    middle = [TopicPartition(*place, end // 2) for place, end in ends.items()]
-    for future in admin.delete_records(middle).values():
-        future.result()
+    kafka, topic = windowed_deployment.settings.kafka, windowed_deployment.arrivals
+    ends = Reader(kafka).ends([(topic, 0), (topic, 1)])
+    delete_records(kafka, {place: end // 2 for place, end in ends.items()})
     windowed_deployment.worker().ready()
     settled(windowed_deployment, records)
     reasons = {
