@@ -15,6 +15,8 @@ import threading
 import time
 from typing import Any
 
+from confluent_kafka import KafkaError, KafkaException
+
 from lockstep.scoring import trusted
 from lockstep.warehouse.ledger import Ledger
 from streaming import app, horizon, intake, patience, status
@@ -142,8 +144,19 @@ def stuck() -> None:
 
 
 def impatient() -> None:
-    """The usual way: what raises ends the process."""
+    """The usual way: the first error, one that Kafka's client only tells of too, is the last."""
     patience.waits_for = lambda _: False
+
+    told: list[KafkaError] = []
+    require = intake.Intake._require_nothing_failed
+
+    def require_nothing_told(self: intake.Intake) -> None:
+        if told:
+            raise KafkaException(told[0])
+        require(self)
+
+    intake.Intake._broker_trouble = lambda _, error: told.append(error)  # type: ignore[method-assign]
+    intake.Intake._require_nothing_failed = require_nothing_told  # type: ignore[method-assign]
 
 
 def forgetful() -> None:
