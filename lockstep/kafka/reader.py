@@ -76,7 +76,6 @@ class Reader:
             return self._described(wanted)
 
     def _described(self, names: list[str]) -> dict[str, Topic]:
-        self._require_broker()
         asked = self._asked(
             lambda: self._admin.describe_topics(TopicCollection(names), request_timeout=_TIMEOUT_S)
         )
@@ -129,7 +128,6 @@ class Reader:
     def configs(self, topics: Iterable[str]) -> dict[str, dict[str, str | None]]:
         """The configuration of each topic."""
         resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
-        self._require_broker()
         asked = self._asked(
             lambda: self._admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
         )
@@ -201,14 +199,6 @@ class Reader:
         if missing := wanted.keys() - found.keys():
             raise self._unknown(", ".join(map(_named, sorted(missing))), "nothing")
         return found
-
-    def _require_broker(self) -> None:
-        """Wait for a broker with a question that waits in peace.
-
-        A question for the controller does not: until it is there, or time is up, this librdkafka
-        (2.8) connects hundreds of times a second, and takes half a processor for it.
-        """
-        self._asked(lambda: self._admin.list_topics(timeout=_TIMEOUT_S))
 
     def _asked(self, question: Callable[[], T], missing: str | None = None) -> T:
         """Ask, with Kafka's errors as ours. `missing`: the topic that the question is about."""

@@ -45,11 +45,6 @@ class LeavingBroker:
         self._leaves = True
         _close(self._listener)
 
-    def vanish(self) -> None:
-        """Be away without a word, as one that was killed."""
-        for each in (self._listener, *self._open):
-            _close(each)
-
     def come_back(self) -> None:
         self._leaves = False
         self._listener = socket.create_server(("127.0.0.1", self._port))

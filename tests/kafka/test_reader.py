@@ -86,9 +86,6 @@ class Vague:
     def __init__(self, described: Any = KNOWN, offset: int = 0, listed: bool = True) -> None:
         self._described, self._offset, self._listed = described, offset, listed
 
-    def list_topics(self, **_: Any) -> None:
-        """Some broker answers."""
-
     def describe_topics(self, wanted: Any, **_: Any) -> dict[str, Any]:
         return {"t": done(self._described)}
 
