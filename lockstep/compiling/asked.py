@@ -10,10 +10,10 @@ import numpy as np
 from lockstep.compiled_model.manifest import Input
 from lockstep.compiled_model.parts import Matrix
 from lockstep.compiling.edges import edge_columns, spread
-from lockstep.compiling.estimator import Forest
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.same_features import Floats, graph_features, same_features
 from lockstep.contracts import Columns, Contract
+from lockstep.estimators.xgboost.forest import Forest
 from lockstep.windows.semantics import WindowSet
 
 __all__ = ["EDGE_EVENTS", "Asked", "asked_events"]

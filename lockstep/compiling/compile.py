@@ -25,13 +25,13 @@ from lockstep.compiled_model.parts import trees_part
 from lockstep.compiled_model.sealing import seal
 from lockstep.compiling.asked import EDGE_EVENTS, Asked, asked_events
 from lockstep.compiling.edges import edge_columns, edge_matrix, spread
-from lockstep.compiling.estimator import Forest, margin_and_score, read_forest
 from lockstep.compiling.graph import Traced
-from lockstep.compiling.native import Answers, native_answers, native_booster
 from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, RowSet, certify
 from lockstep.compiling.same_features import require_own_rows
 from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
 from lockstep.errors import UsageError
+from lockstep.estimators.xgboost.forest import Forest, margin_and_score, read_forest
+from lockstep.estimators.xgboost.native import Answers, native_answers, native_booster
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
 from lockstep.settings import TreeKernel

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from lockstep.compiled_model.manifest import Input
-from lockstep.compiling.estimator import Forest
 from lockstep.contracts import Columns, Contract, Field
+from lockstep.estimators.xgboost.forest import Forest
 from lockstep.windows.semantics import WindowSet
 
 __all__ = ["edge_columns", "edge_matrix", "spread"]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from lockstep.compiled_model.certificate import Certificate, Compared
-from lockstep.compiling.native import Answers
 from lockstep.errors import ModelRefused
+from lockstep.estimators.xgboost.native import Answers
 
 __all__ = ["BATCH_SIZES", "SCORE_BOUND", "RowSet", "certify", "compare"]
 

@@ -20,8 +20,8 @@ import numpy as np
 from lockstep.compiling import FeatureFunction
 from lockstep.compiling.asking import asking
 from lockstep.contracts import Columns, Contract
+from lockstep.declared import require
 from lockstep.errors import UsageError
-from lockstep.training.declared import require
 from lockstep.windows import Window
 
 __all__ = ["Definition", "Label", "Period", "contract", "load_definition", "load_module"]

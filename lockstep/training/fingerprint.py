@@ -22,7 +22,10 @@ from lockstep.windows.semantics import WindowSet
 __all__ = ["code", "combine", "files", "settings", "versions"]
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "ndonnx", "spox", "tzdata", "xgboost")
-_PARTS = ("compiled_model", "compiling", "contracts", "features", "lake", "scoring", "training")
+_PARTS = (
+    *("compiled_model", "compiling", "contracts", "estimators", "features", "lake", "scoring"),
+    "training",
+)
 
 
 def versions() -> dict[str, str]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from lockstep.compiling.asking import asking
 from lockstep.contracts import Columns, Contract
+from lockstep.declared import shown
 from lockstep.errors import UsageError
-from lockstep.training.declared import shown
 from lockstep.training.definition import Definition, Label
 from lockstep.training.metrics import is_binary
 

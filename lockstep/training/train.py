@@ -30,14 +30,14 @@ from lockstep.compiling import (
 )
 from lockstep.compiling.asking import asking
 from lockstep.contracts import Columns, Contract
+from lockstep.declared import require
 from lockstep.errors import CheckFailed, LakeError, UsageError
+from lockstep.estimators.xgboost.boosting import boost, require_parameters
 from lockstep.progress import Progress, Silent
 from lockstep.settings import Settings
 from lockstep.training import fingerprint
-from lockstep.training.boosting import boost, require_parameters
 from lockstep.training.dataset import Rows, read_rows
 from lockstep.training.decimals import Decimals, Rounded, recorded_decimals
-from lockstep.training.declared import require
 from lockstep.training.definition import Definition, contract, load_definition
 from lockstep.training.history import read_windowed
 from lockstep.training.labels import require_labels

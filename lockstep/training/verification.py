@@ -19,12 +19,12 @@ from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.compiled_model.parts import features_part
 from lockstep.contracts import Columns, Contract, Judge
 from lockstep.errors import ModelRefused, UsageError
+from lockstep.estimators.xgboost.boosting import reason
 from lockstep.lake import counted, read_rows, state_days
 from lockstep.lake import days as lake_days
 from lockstep.progress import Progress, Silent
 from lockstep.registry.locate import Located
 from lockstep.settings import Settings
-from lockstep.training.boosting import reason
 from lockstep.training.history import read_windowed, windowed_columns
 from lockstep.windows.semantics import WindowSet
 
@@ -81,9 +81,9 @@ def _measure(
     from lockstep.compiling import rows_to_answer
     from lockstep.compiling.asked import asked_events
     from lockstep.compiling.compile import row_sets
-    from lockstep.compiling.estimator import read_forest
-    from lockstep.compiling.native import native_booster
     from lockstep.compiling.parity import certify
+    from lockstep.estimators.xgboost.forest import read_forest
+    from lockstep.estimators.xgboost.native import native_booster
     from lockstep.scoring import open_scorer
     from lockstep.training.fingerprint import versions
 

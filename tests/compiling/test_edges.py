@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lockstep.compiling.edges import edge_columns, edge_matrix
-from lockstep.compiling.estimator import read_forest
+from lockstep.estimators.xgboost.forest import read_forest
 from lockstep.windows.semantics import NO_WINDOWS
 from tests.small_model import columns, departures, small_booster, small_compiled
 

@@ -10,10 +10,10 @@ import xgboost
 
 from lockstep.compiling import Compiled, compile_model, trace
 from lockstep.compiling.edges import edge_columns
-from lockstep.compiling.estimator import read_forest
 from lockstep.compiling.same_features import same_features
 from lockstep.contracts import Columns, Contract, Validator
 from lockstep.errors import ModelRefused, UsageError
+from lockstep.estimators.xgboost.forest import read_forest
 from lockstep.features import floor_divide, namespace
 from tests.small_model import (
     about_nothing,

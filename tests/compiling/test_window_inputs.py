@@ -9,9 +9,9 @@ from lockstep.compiled_model.golden import golden_windows
 from lockstep.compiled_model.parts import features_part, trees_part
 from lockstep.compiling import trace
 from lockstep.compiling.edges import edge_columns
-from lockstep.compiling.estimator import read_forest
 from lockstep.contracts import Contract, model_inputs
 from lockstep.errors import UsageError
+from lockstep.estimators.xgboost.forest import read_forest
 from lockstep.scoring import OnnxScorer
 from lockstep.windows import Source, Window
 from lockstep.windows.declaration import bind

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from lockstep.errors import UsageError
-from lockstep.training.boosting import require_parameters
+from lockstep.estimators.xgboost.boosting import require_parameters
 from models.flight_delay.model import MODEL
 from tests.fuzz.amount import AMOUNTS, fuzz
 

@@ -112,7 +112,7 @@ def test_what_differs_gets_none(answers):
 
 def test_no_code_path_makes_a_model_without_one(monkeypatch):
     """A converter that is one bit off is caught by compile_model itself."""
-    from lockstep.compiling import estimator
+    from lockstep.estimators.xgboost import forest as estimator
 
     right = estimator._base_margin
     monkeypatch.setattr(

@@ -8,9 +8,9 @@ import pytest
 from lockstep.compiled_model.parts import features_part
 from lockstep.compiling import trace
 from lockstep.compiling.edges import edge_columns
-from lockstep.compiling.estimator import read_forest
 from lockstep.contracts import Columns, model_inputs
 from lockstep.errors import UsageError
+from lockstep.estimators.xgboost.forest import read_forest
 from models.flight_delay.features import fit, row_features
 from tests.small_model import columns, departures, small_booster, small_compiled, some
 

@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestRegressor
 
 from lockstep.compiled_model.parts import ENSEMBLE
 from lockstep.compiling.edges import edge_matrix
-from lockstep.compiling.estimator import margin_and_score, read_forest
+from lockstep.estimators.xgboost.forest import margin_and_score, read_forest
 from lockstep.scoring.trees import compiled_kernel
 from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor
 from lockstep.scoring.trees.kernel import Kernel

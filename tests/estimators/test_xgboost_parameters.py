@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lockstep.errors import UsageError
-from lockstep.training.boosting import boost, require_parameters
+from lockstep.estimators.xgboost.boosting import boost, require_parameters
 from models.blood_glucose.model import MODEL as GLUCOSE
 from models.flight_delay.model import MODEL as FLIGHTS
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lockstep.compiling import compile_model, trace
-from lockstep.compiling.native import native_booster
 from lockstep.errors import UsageError
-from tests.compiling.test_estimator import X, Y, booster, differences
+from lockstep.estimators.xgboost.native import native_booster
+from tests.estimators.test_xgboost_forest import X, Y, booster, differences
 from tests.small_model import about_nothing, departures, late, some
 
 NAMES = tuple("abcde")

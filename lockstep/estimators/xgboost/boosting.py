@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.compiling.estimator import read_forest, require_objective, require_trees
 from lockstep.errors import UsageError
+from lockstep.estimators.xgboost.forest import read_forest, require_objective, require_trees
 
 __all__ = ["boost", "reason", "require_parameters"]
 

@@ -9,8 +9,8 @@ import xgboost
 
 from lockstep.compiled_model.inference import open_session
 from lockstep.compiling.edges import edge_matrix
-from lockstep.compiling.estimator import margin_and_score, read_forest
 from lockstep.errors import UsageError
+from lockstep.estimators.xgboost.forest import margin_and_score, read_forest
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3_000, 5)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Adapters of the frameworks that models are trained in."""
