@@ -106,7 +106,9 @@ def main() -> None:
     report.publish(given.json)
 
 
-def prepare(trained: slice, trees: int = MODEL.trees) -> tuple[Compiled, xgboost.Booster, pa.Table]:
+def prepare(
+    trained: slice, trees: int = MODEL.estimator.trees
+) -> tuple[Compiled, xgboost.Booster, pa.Table]:
     """A model with the row features and the parameters of the use case, and events to score."""
     schemas = Path("schemas/flight_delay")
     departures, arrivals = (Contract.load(schemas / name) for name in data.CONTRACTS)
@@ -118,13 +120,13 @@ def prepare(trained: slice, trees: int = MODEL.trees) -> tuple[Compiled, xgboost
     scored = slice(SCORED_FROM, SCORED_FROM + 2048)
     traced = trace(row_features, MODEL.fit(rows), departures)
     matrix = xgboost.QuantileDMatrix(traced.reader().read(rows), label=late[trained], nthread=1)
-    booster = xgboost.train({**MODEL.parameters, "nthread": 1}, matrix, trees)
+    booster = xgboost.train({**MODEL.estimator.parameters, "nthread": 1}, matrix, trees)
     about = Training("", "", "", "", len(late[trained]), 0, ROWS, 0, {}, {}, {}, ())
     compiled = compile_model(
         use_case="flight_delay",
         contract=departures,
         traced=traced,
-        booster=booster,
+        native=booster,
         validation={name: column[scored] for name, column in everything.items()},
         training=about,
         versions={},

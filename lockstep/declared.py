@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from lockstep.errors import UsageError
 
-__all__ = ["require", "shown"]
+__all__ = ["is_finite", "is_plain", "require", "shown"]
 
 _LONGEST = 60
 
@@ -21,3 +23,19 @@ def shown(value: Any) -> str:
     """A declared value for people, as it would be written, cut where it is long."""
     text = " ".join(repr(value).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def is_finite(value: Any) -> bool:
+    """Whether it is a number, and no truth value."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_plain(value: Any) -> bool:
+    """Whether JSON says the same again: the manifest keeps parameters."""
+    if isinstance(value, list | tuple):
+        return all(map(is_plain, value))
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_plain(part) for key, part in value.items())
+    return isinstance(value, str | bool) or is_finite(value)

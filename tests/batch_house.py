@@ -17,6 +17,7 @@ import pytest
 
 from lockstep.batch.plan import Run
 from lockstep.batch.steps import STEPS, Outcome
+from lockstep.estimators.xgboost import XGBoostModel
 from lockstep.lake import write_partition
 from lockstep.local.mlflow.server import Mlflow
 from lockstep.pipeline import Pipeline
@@ -142,7 +143,7 @@ def batch_use_case(warehouse_settings: Settings, mlflow_server: Mlflow) -> tuple
     migrate.upgrade(settings, name)
     for trees in (20, 10):
         made = small_compiled(trees, name)
-        native = bytes(small_booster(trees).save_raw())
+        native = XGBoostModel(small_booster(trees)).file()
         register(settings, made.model, made.certificate, native=native, fingerprint=f"{trees}")
     return settings, name
 

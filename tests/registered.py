@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lockstep.compiled_model.native_file import NativeFile
 from lockstep.registry.approvals import current
 from lockstep.registry.approved import approved_model
 from lockstep.registry.mlflow import (
@@ -37,7 +38,13 @@ class Registry:
     def register(self, trees: int) -> ModelVersion:
         """Register a model of that many trees; the same number gives the same bytes."""
         made = small_compiled(trees, self.use_case)
-        return register(self.settings, made.model, made.certificate, native=b"x", fingerprint="f")
+        return register(
+            self.settings,
+            made.model,
+            made.certificate,
+            native=NativeFile(".ubj", b"x"),
+            fingerprint="f",
+        )
 
     def approve(self, version: int, settings: Settings | None = None, **given: str) -> Release:
         with self.house.connect("releaser") as conn:

@@ -177,7 +177,7 @@ def _compiled(
         use_case=use_case,
         contract=departures(),
         traced=traced,
-        booster=booster,
+        native=booster,
         validation=tested,
         training=about_nothing(trees),
         versions={},

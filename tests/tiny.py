@@ -31,7 +31,7 @@ MODEL = replace(
     windows=FEW,
     train=Period(date(2013, 1, 2), date(2013, 1, 11)),
     test=Period(date(2013, 1, 12), date(2013, 1, 17)),
-    trees=12,
+    estimator=replace(YEAR.estimator, trees=12),
     gates={"auc": 0.6},
 )
 """

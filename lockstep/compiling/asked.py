@@ -1,4 +1,4 @@
-"""The events that a certificate asks for, and their features as native XGBoost is given them."""
+"""The events that a certificate asks for, and their features as the native model is given them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lockstep.compiling.edges import edge_columns, spread
 from lockstep.compiling.graph import Traced
 from lockstep.compiling.same_features import Floats, graph_features, same_features
 from lockstep.contracts import Columns, Contract
-from lockstep.estimators.xgboost.forest import Forest
+from lockstep.estimators.protocol import Cuts
 from lockstep.windows.semantics import WindowSet
 
 __all__ = ["EDGE_EVENTS", "Asked", "asked_events"]
@@ -41,7 +41,7 @@ def asked_events(
     inputs: Sequence[Input],
     windows: WindowSet,
     graph: Matrix,
-    forest: Forest,
+    cuts: Cuts,
     validation: Columns,
     traced: Traced | None = None,
 ) -> list[Asked]:
@@ -53,7 +53,7 @@ def asked_events(
     seen, half = spread(validation, _SEEN), EDGE_EVENTS // 2
 
     def edges(*, within: bool) -> Columns:
-        drawn = edge_columns(contract, inputs, windows, forest, seen, half, within=within)
+        drawn = edge_columns(contract, inputs, windows, cuts, seen, half, within=within)
         # A function may read a field that nothing of the graph depends on.
         return {name: np.resize(column, half) for name, column in seen.items()} | drawn
 

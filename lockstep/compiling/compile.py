@@ -1,4 +1,4 @@
-"""Features and booster in, one certified .onnx file out. There is no other way to make one."""
+"""Features and a trained model in, one certified .onnx file out. Nothing else makes one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from lockstep.compiled_model.sealing import seal
 from lockstep.compiling.asked import EDGE_EVENTS, Asked, asked_events
 from lockstep.compiling.edges import edge_columns, edge_matrix, spread
 from lockstep.compiling.graph import Traced
-from lockstep.compiling.parity import BATCH_SIZES, SCORE_BOUND, RowSet, certify
+from lockstep.compiling.parity import BATCH_SIZES, RowSet, certify
 from lockstep.compiling.same_features import require_own_rows
 from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
 from lockstep.errors import UsageError
-from lockstep.estimators.xgboost.forest import Forest, margin_and_score, read_forest
-from lockstep.estimators.xgboost.native import Answers, native_answers, native_booster
+from lockstep.estimators.known import native_of
+from lockstep.estimators.protocol import Answers, Cuts, Native
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
 from lockstep.settings import TreeKernel
@@ -61,7 +61,7 @@ def compile_model(
     use_case: str,
     contract: Contract,
     traced: Traced,
-    booster: Any,
+    native: Any,
     validation: Columns,
     training: Training,
     versions: dict[str, str],
@@ -69,27 +69,27 @@ def compile_model(
     answered: Callable[[int], None] = lambda _: None,
     tree_kernel: TreeKernel = "auto",
 ) -> Compiled:
-    """Compile a booster, open the result as every scorer will, and certify it.
+    """Compile a trained model, open the result as every scorer will, and certify it.
 
-    `booster` is an xgboost.Booster, or an estimator in scikit-learn's style, that was trained on
-    the traced features with NaN for what is missing. `validation` are raw columns that were not
+    `native` is what an estimator's `fit` gave, or a library's own object that an adapter takes: an
+    xgboost.Booster, or one of XGBoost's estimators in scikit-learn's style. It was trained on the
+    traced features with NaN for what is missing. `validation` are raw columns that were not
     trained on, and the values that the traced windows had there, float32, by name.
 
     Raises ModelRefused when the compiled model differs from the native one, or the graph's features
     from NumPy's, in any way that they may not; UsageError for an estimator that cannot be compiled,
-    or that means another model than it says (`native_booster`). The certificate takes a while:
+    or that means another model than it says (`Native.of`). The certificate takes a while:
     `answered` is told rows as they are answered, `rows_to_answer` of them in all.
     """
-    booster = native_booster(booster, traced.names)
+    found = native_of(native)
+    found.require_features(traced.names)
     _require_rows(traced, validation)
     require_own_rows(traced, validation)
-    forest = read_forest(booster)
-    margin, score = margin_and_score(traced.matrix, forest)
+    margin, score = found.graph(traced.matrix)
+    cuts = found.cuts()
     graph = traced.build({"score": score, "margin": margin})
     reader = traced.reader()
-    asked = asked_events(
-        contract, traced.inputs, traced.windows, reader, forest, validation, traced
-    )
+    asked = asked_events(contract, traced.inputs, traced.windows, reader, cuts, validation, traced)
     manifest = Manifest(
         format=FORMAT,
         use_case=use_case,
@@ -98,10 +98,10 @@ def compile_model(
         sources=tuple(traced.windows.sources.values()),
         windows=traced.windows.windows,
         features=traced.names,
-        estimator=forest.estimator,
+        estimator=found.about,
         training=training,
-        golden=_golden(graph, contract, traced, forest, validation),
-        score_bound=SCORE_BOUND,
+        golden=_golden(graph, contract, traced, cuts, validation),
+        score_bound=found.score_bound,
         versions=versions,
         fingerprints=fingerprints,
     )
@@ -112,7 +112,8 @@ def compile_model(
     certificate = certify(
         digest,
         use_case,
-        row_sets(model, scorer, asked, forest, booster),
+        row_sets(model, scorer, asked, found),
+        score_bound=found.score_bound,
         golden_rows=len(manifest.golden.margin),
         versions=versions,
         trees=str(scorer.engine),
@@ -144,8 +145,7 @@ def row_sets(
     model: CompiledModel,
     scorer: Scorer,
     asked: Sequence[Asked],
-    forest: Forest,
-    booster: Any,
+    found: Native,
 ) -> list[RowSet]:
     """What a certificate compares: the events asked for, and edges of the features.
 
@@ -153,14 +153,14 @@ def row_sets(
     """
     sets = []
     for events in asked:
-        native = native_answers(booster, events.matrix)
+        native = found.answers(events.matrix)
         fields = {name: events.columns[name] for name in model.input_names}
         windows = _values(model.windows, events.columns, len(events.matrix))
         answering = _Scoring(scorer, fields, encode_strings(fields), windows)
         rows = len(events.matrix)
         sets.append(RowSet(events.name, rows, native, answering, events.features_differ))
-    features = edge_matrix(forest, _EDGE_FEATURES)
-    native = native_answers(booster, features)
+    features = edge_matrix(found.cuts(), _EDGE_FEATURES)
+    native = found.answers(features)
     estimating = _Estimating(scorer, *trees_part(model), features)
     return [*sets, RowSet("edge_features", len(features), native, estimating)]
 
@@ -198,13 +198,11 @@ class _Estimating:
 
 
 def _golden(
-    graph: ModelProto, contract: Contract, traced: Traced, forest: Forest, validation: Columns
+    graph: ModelProto, contract: Contract, traced: Traced, cuts: Cuts, validation: Columns
 ) -> Golden:
     """Recorded events, then edge events; values of sensitive fields are made up in both."""
     windows = traced.windows
-    edges = edge_columns(
-        contract, traced.inputs, windows, forest, spread(validation, _CHUNK), _CHUNK
-    )
+    edges = edge_columns(contract, traced.inputs, windows, cuts, spread(validation, _CHUNK), _CHUNK)
     seen = spread(validation, _GOLDEN_SEEN)
     fields = [wanted.name for wanted in traced.inputs]
     hidden = {name for name in fields if contract.by_name[name].sensitive}

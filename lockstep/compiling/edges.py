@@ -1,9 +1,9 @@
 """Rows that nobody recorded but that a model must answer the same everywhere.
 
 Null, NaN, both infinities, negative zero, the smallest and the largest floats, categories that
-training never saw, the contract's bounds, and every threshold of the trees with the floats next
-to it. Windows have all of that too, whether or not events could ever add up to it. Drawn with a
-fixed seed: the same model gets the same rows.
+training never saw, the contract's bounds, and every place where an answer may jump, such as a
+tree's threshold, with the floats next to it. Windows have all of that too, whether or not events
+could ever add up to it. Drawn with a fixed seed: the same model gets the same rows.
 
 Events `within` the contract are rare, too, but may come: numbers keep their bounds and are null
 only where they may be, and windows are what sums can be.
@@ -18,7 +18,7 @@ import numpy as np
 
 from lockstep.compiled_model.manifest import Input
 from lockstep.contracts import Columns, Contract, Field
-from lockstep.estimators.xgboost.forest import Forest
+from lockstep.estimators.protocol import Cuts
 from lockstep.windows.semantics import WindowSet
 
 __all__ = ["edge_columns", "edge_matrix", "spread"]
@@ -36,7 +36,7 @@ def edge_columns(
     contract: Contract,
     inputs: Sequence[Input],
     windows: WindowSet,
-    forest: Forest,
+    cuts: Cuts,
     seen: Columns,
     rows: int,
     *,
@@ -48,7 +48,7 @@ def edge_columns(
     allows only, but for strings: a feature asks of one whether it is another, whatever it is.
     """
     draw = np.random.default_rng(_SEED)
-    near = _neighbours(np.array(forest.threshold, np.float32))
+    near = _neighbours(np.concatenate(cuts))
     special = np.array(_SPECIAL)
     found = {}
     for wanted in inputs:
@@ -81,13 +81,12 @@ def edge_columns(
     return found
 
 
-def edge_matrix(forest: Forest, rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """float32[rows, features]: each feature at its own thresholds, their neighbours, and beyond."""
+def edge_matrix(cuts: Cuts, rows: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """float32[rows, features]: each feature at its own cuts, their neighbours, and beyond."""
     draw = np.random.default_rng(_SEED)
-    feature, threshold = np.array(forest.feature), np.array(forest.threshold, np.float32)
-    matrix = np.empty((rows, forest.features), np.float32)
-    for position in range(forest.features):
-        own = _neighbours(threshold[feature == position])
+    matrix = np.empty((rows, len(cuts)), np.float32)
+    for position, thresholds in enumerate(cuts):
+        own = _neighbours(thresholds)
         values = np.concatenate([own, np.array(_SPECIAL, np.float32)])
         matrix[:, position] = values[draw.integers(0, len(values), rows)]
         missing = draw.random(rows) < 0.1

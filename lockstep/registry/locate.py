@@ -11,6 +11,8 @@ from lockstep.registry.mlflow import (
     CERTIFICATE_FILE,
     CHAMPION,
     NATIVE_FILE,
+    NATIVE_TAG,
+    ModelVersion,
     aliases,
     fetch_artifact,
     fetch_model,
@@ -19,10 +21,11 @@ from lockstep.registry.mlflow import (
 )
 from lockstep.settings import Settings
 
-__all__ = ["Located", "certificate_path", "locate", "native_path"]
+__all__ = ["Located", "certificate_path", "locate", "native_path", "native_paths"]
 
 
-_CERTIFICATE, _NATIVE = ".certificate.json", ".native.ubj"
+_CERTIFICATE, _NATIVE = ".certificate.json", f".{NATIVE_FILE}"
+_SUFFIX = r"\.[a-z0-9]{1,16}"
 
 
 @dataclass(frozen=True)
@@ -41,23 +44,33 @@ def certificate_path(model: Path) -> Path:
     return model.with_suffix(_CERTIFICATE)
 
 
-def native_path(model: Path) -> Path:
-    """Where the native booster of a model in a file is."""
-    return model.with_suffix(_NATIVE)
+def native_path(model: Path, suffix: str) -> Path:
+    """Where the native model of a model in a file is, whose library gives files that suffix."""
+    return model.with_suffix(_NATIVE + suffix)
+
+
+def native_paths(model: Path) -> list[Path]:
+    """The native models that lie beside a model in a file: one, if nobody puts others there."""
+    wanted = re.compile(re.escape(model.with_suffix(_NATIVE).name) + _SUFFIX)
+    return sorted(path for path in model.parent.iterdir() if wanted.fullmatch(path.name))
 
 
 def _beside(path: Path) -> Located:
     """The model in a file, and what was written beside it."""
-    for suffix in (_CERTIFICATE, _NATIVE):
-        model = path.with_name(path.name.removesuffix(suffix) + ".onnx")
-        if path.name.endswith(suffix) and model.is_file():
-            raise UsageError(f"{path} lies beside a compiled model, and is none", next=f"{model}")
+    stem = re.fullmatch(
+        rf"(.*)({re.escape(_CERTIFICATE)}|{re.escape(_NATIVE)}{_SUFFIX})", path.name
+    )
+    if stem and (model := path.with_name(f"{stem[1]}.onnx")).is_file():
+        raise UsageError(f"{path} lies beside a compiled model, and is none", next=f"{model}")
     try:
-        beside = [
-            found.read_bytes() if found.is_file() else None
-            for found in (certificate_path(path), native_path(path))
-        ]
-        return Located(str(path), path.read_bytes(), None, beside[0], beside[1])
+        certificate, native = certificate_path(path), native_paths(path)
+        return Located(
+            str(path),
+            path.read_bytes(),
+            None,
+            certificate.read_bytes() if certificate.is_file() else None,
+            native[0].read_bytes() if native else None,
+        )
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}", next="name a file that you may read"
@@ -98,5 +111,13 @@ def locate(settings: Settings, text: str) -> Located:
         fetch_model(settings, use_case, number, version.digest),
         version.digest,
         fetch_artifact(settings, use_case, number, CERTIFICATE_FILE),
-        fetch_artifact(settings, use_case, number, NATIVE_FILE),
+        _registered_native(settings, use_case, version),
     )
+
+
+def _registered_native(settings: Settings, use_case: str, version: ModelVersion) -> bytes | None:
+    """None for a version whose tag does not name one: anybody may change a tag."""
+    name = version.tags.get(NATIVE_TAG, "")
+    if not re.fullmatch(re.escape(NATIVE_FILE) + _SUFFIX, name):
+        return None
+    return fetch_artifact(settings, use_case, version.version, name)

@@ -28,6 +28,7 @@ __all__ = [
     "FINGERPRINT_TAG",
     "MODEL_FILE",
     "NATIVE_FILE",
+    "NATIVE_TAG",
     "ModelVersion",
     "aliases",
     "fetch_artifact",
@@ -46,7 +47,9 @@ FINGERPRINT_TAG = "lockstep.fingerprint"
 """Of everything that a training reads: data, settings, code and versions."""
 MODEL_FILE = "model.onnx"
 CERTIFICATE_FILE = "certificate.json"
-NATIVE_FILE = "native.ubj"
+NATIVE_FILE = "native"
+"""And a suffix of its library, which the version's tag NATIVE_TAG says."""
+NATIVE_TAG = "lockstep.native"
 
 log = logging.getLogger(__name__)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from lockstep.compiled_model import CompiledModel
 from lockstep.compiled_model.certificate import Certificate
+from lockstep.compiled_model.native_file import NativeFile
 from lockstep.errors import ModelRefused, Unreachable, UsageError
 from lockstep.registry.mlflow import (
     CERTIFICATE_FILE,
@@ -18,6 +19,7 @@ from lockstep.registry.mlflow import (
     FINGERPRINT_TAG,
     MODEL_FILE,
     NATIVE_FILE,
+    NATIVE_TAG,
     ModelVersion,
     aliases,
     keep_model,
@@ -34,14 +36,13 @@ def register(
     model: CompiledModel,
     certificate: Certificate,
     *,
-    native: bytes,
+    native: NativeFile,
     fingerprint: str,
 ) -> ModelVersion:
-    """Store model, certificate and native booster in a run, and make a version of it.
+    """Store model, certificate and native model in a run, and make a version of it.
 
-    `native` is the booster as XGBoost saves it (UBJSON): what a later `lockstep verify` compares
-    with. Raises ModelRefused when the certificate is of another model, Unreachable without a
-    registry.
+    `native` is the model as its library saves it: what a later `lockstep verify` compares with.
+    Raises ModelRefused when the certificate is of another model, Unreachable without a registry.
     """
     if certificate.digest != model.digest:
         raise ModelRefused(
@@ -66,12 +67,12 @@ def register(
         files = {
             MODEL_FILE: model.data,
             CERTIFICATE_FILE: certificate.to_json().encode(),
-            NATIVE_FILE: native,
+            NATIVE_FILE + native.suffix: native.data,
         }
         _upload(client, run_id, files)
         client.set_terminated(run_id)
         version = _create_version(
-            client, failure, model, run, _tags(model, certificate, fingerprint)
+            client, failure, model, run, _tags(model, certificate, native, fingerprint)
         )
     except failure as error:
         raise Unreachable(
@@ -127,11 +128,14 @@ def _create_version(
     )
 
 
-def _tags(model: CompiledModel, certificate: Certificate, fingerprint: str) -> dict[str, str]:
+def _tags(
+    model: CompiledModel, certificate: Certificate, native: NativeFile, fingerprint: str
+) -> dict[str, str]:
     training = model.manifest.training
     return {
         DIGEST_TAG: model.digest,
         FINGERPRINT_TAG: fingerprint,
+        NATIVE_TAG: NATIVE_FILE + native.suffix,
         "lockstep.trained": f"{training.trained_from} until {training.trained_until}",
         "lockstep.tested": f"{training.tested_from} until {training.tested_until}",
         "lockstep.certificate": certificate.summary(),

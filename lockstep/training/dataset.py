@@ -26,6 +26,7 @@ from lockstep.training.definition import Label, Period
 from lockstep.training.history import windowed_columns
 from lockstep.training.joining import outcomes_of
 from lockstep.training.labels import label_values
+from lockstep.training.weights import Weight, weight_values
 from lockstep.windows.semantics import NO_WINDOWS, WindowSet
 
 __all__ = ["Rows", "reached", "read_rows"]
@@ -46,6 +47,8 @@ class Rows:
     """Left out: their outcome is said to have been known before they happened."""
     late: int = 0
     """Left out: their outcome came later than the label's `within`, as far as that was read."""
+    weight: np.ndarray[Any, np.dtype[np.float32]] | None = None
+    """How much each counts; None where all count alike."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -76,7 +79,21 @@ class Rows:
             else:
                 digest.update(np.ascontiguousarray(column).tobytes())
         digest.update(self.label.tobytes())
+        if self.weight is not None:
+            digest.update(b"\nweight\n" + self.weight.tobytes())
         return digest.hexdigest()
+
+    def within(self, events: Contract, period: Period) -> Rows:
+        """Those of a period; what was left out is told of the whole only."""
+        start, until = (
+            int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000_000
+            for day in (period.start, period.until)
+        )
+        times = self.columns[events.time]
+        own = (start <= times) & (times < until)
+        weight = None if self.weight is None else self.weight[own]
+        columns = {name: column[own] for name, column in self.columns.items()}
+        return Rows(columns, self.label[own], 0, weight=weight)
 
 
 def reached(lake: str, source: str, period: Period, more: timedelta) -> list[date]:
@@ -95,13 +112,14 @@ def read_rows(
     *,
     windows: WindowSet = NO_WINDOWS,
     recorded: pa.Table | None = None,
+    weight: Weight | None = None,
 ) -> Rows:
     """Read a period's events and join their labels, as `lockstep.training.joining` says.
 
     Events and outcomes are judged as serving judges them; how many rows were refused, and why,
     is told. `recorded` are events that were read before, with the values of `windows`: those of
     the period are taken from it. An event is left out when its outcome was not known within
-    `label.within`.
+    `label.within`. `weight` says how much each of the others counts.
 
     Outcomes are read as far after the period as `within` reaches twice: up to once they are
     labels, and beyond they are counted as late. So are the events of these days, as an outcome
@@ -140,14 +158,17 @@ def read_rows(
             else "load the events that hold the outcome into the lake",
         )
     used = truth.take(pa.array(found[known]))
-    narrow = [outcomes.by_name[name] for name in label.fields]
-    given = {f.name: _plain(used[f.name], f.kind) for f in narrow}
+    given = _columns(outcomes, label.fields, used)
     truths = np.full(len(known), np.nan, np.float32)
     truths[known] = label_values(label, given, used.num_rows)
     known &= ~np.isnan(truths)
     columns = windowed_columns(events, windows, table.filter(pa.array(known)))
     left_out = len(known) - int(known.sum() + early.sum() + late.sum())
-    rows = Rows(columns, truths[known], left_out, int(early.sum()), int(late.sum()))
+    weights = None
+    if weight is not None:
+        known_outcomes = _columns(outcomes, weight.outcomes, truth.take(pa.array(found[known])))
+        weights = weight_values(weight, (events, columns), (outcomes, known_outcomes))
+    rows = Rows(columns, truths[known], left_out, int(early.sum()), int(late.sum()), weight=weights)
     told = told_refused(refused, events.source) + told_refused(wrong, outcomes.source)
     progress.finish(f"{len(rows):,} events with a known outcome, {rows.left_out(label)}{told}")
     return rows
@@ -184,6 +205,10 @@ def _of_period(recorded: pa.Table, events: Contract, period: Period) -> pa.Table
         for day in (period.start, period.until)
     )
     return recorded.filter(pc.and_(pc.greater_equal(times, start), pc.less(times, until)))
+
+
+def _columns(contract: Contract, names: Sequence[str], table: pa.Table) -> Columns:
+    return {name: _plain(table[name], contract.by_name[name].kind) for name in names}
 
 
 def _plain(column: pa.ChunkedArray, kind: str) -> np.ndarray[Any, Any]:

@@ -7,7 +7,6 @@ there is one, brings recorded events into the lake: see `lockstep.training.loadi
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -20,8 +19,10 @@ import numpy as np
 from lockstep.compiling import FeatureFunction
 from lockstep.compiling.asking import asking
 from lockstep.contracts import Columns, Contract
-from lockstep.declared import require
+from lockstep.declared import is_finite, require
 from lockstep.errors import UsageError
+from lockstep.estimators import Estimator
+from lockstep.training.weights import Weight
 from lockstep.windows import Window
 
 __all__ = ["Definition", "Label", "Period", "contract", "load_definition", "load_module"]
@@ -113,6 +114,7 @@ class Definition:
     it as the label's `within` reaches into.
 
     >>> from datetime import date, timedelta
+    >>> from lockstep.estimators import XGBoost
     >>> label = Label("outcome.v1.json", ("y",), lambda o: o["y"], "y", timedelta(hours=1))
     >>> MODEL = Definition(
     ...     contract="event.v1.json",
@@ -121,8 +123,7 @@ class Definition:
     ...     label=label,
     ...     train=Period(date(2013, 1, 1), date(2013, 9, 1)),
     ...     test=Period(date(2013, 9, 2), date(2013, 10, 1)),
-    ...     parameters={"objective": "reg:squarederror", "max_depth": 4},
-    ...     trees=200,
+    ...     estimator=XGBoost({"objective": "reg:squarederror", "max_depth": 4}, trees=200),
     ...     gates={"rmse": 3.0},
     ... )
     """
@@ -135,17 +136,19 @@ class Definition:
     label: Label
     train: Period
     test: Period
-    parameters: Mapping[str, Any]
-    """XGBoost's, without nthread."""
-    trees: int
-    threads: int = 1
-    """Part of the model's identity: another number may add sums in another order. More than one
-    is slower, not faster, where other work shares the processors: XGBoost's threads spin."""
+    estimator: Estimator
+    """What is trained, and how: `XGBoost(...)`, or `Trained(path)` for a model file that exists."""
     gates: Mapping[str, float] = field(default_factory=dict)
     """Metric -> what a registered model must reach on the test period: the least of an `auc`,
     the most of an error such as `rmse`."""
     windows: tuple[Window, ...] = ()
     """Window features; `features` finds their values in the event, by name."""
+    weight: Weight | None = None
+    """How much each training row counts; None: all alike."""
+    held_out: timedelta | None = None
+    """The last days of the training period, which an estimator that stops early stops by. Nothing
+    is learned from them: neither by it nor by `fit`, and neither from events whose labels become
+    known in them. The test period stays unseen until it judges the model."""
 
     def __post_init__(self) -> None:
         self._require_types()
@@ -164,6 +167,66 @@ class Definition:
                 next=f"leave a gap: start the test period on {known}, or end the training period"
                 f" on {self.train.until - (known - self.test.start)}",
             )
+        self._require_held_out()
+        require(
+            self.weight is None or self.estimator.learns,
+            "weight of the Definition",
+            self.weight,
+            f"None: {self.estimator.name} trains nothing that rows could weigh in",
+            "no weight=",
+        )
+
+    @property
+    def learned(self) -> Period:
+        """The days of the training period that rows are learned from."""
+        if self.held_out is None:
+            return self.train
+        # As if trained when the held-out days begin.
+        gap = -(-self.label.within // timedelta(days=1))
+        return Period(self.train.start, self.train.until - self.held_out - timedelta(days=gap))
+
+    @property
+    def stopped_by(self) -> Period | None:
+        """The held-out days."""
+        if self.held_out is None:
+            return None
+        return Period(self.train.until - self.held_out, self.train.until)
+
+    def _require_held_out(self) -> None:
+        held_out, name = self.held_out, self.estimator.name
+        if held_out is None:
+            require(
+                not self.estimator.wants_held_out,
+                "held_out of the Definition",
+                None,
+                f"a time, and {name} is to stop early by the events of the training period's end",
+                "held_out=timedelta(days=30)",
+            )
+            return
+        require(
+            self.estimator.wants_held_out,
+            "held_out of the Definition",
+            held_out,
+            f"None, and {name} does not stop early by any events",
+            "no held_out=, or XGBoost(..., stop_after=20)",
+        )
+        day = timedelta(days=1)
+        require(
+            isinstance(held_out, timedelta) and held_out >= day and not held_out % day,
+            "held_out of the Definition",
+            held_out,
+            "a time of whole days",
+            "held_out=timedelta(days=30)",
+        )
+        gap = -(-self.label.within // day) * day
+        days = self.train.until - self.train.start
+        if held_out + gap >= days:
+            raise UsageError(
+                f"the training period has {days.days} days, of which {held_out.days} are held out"
+                f" and {gap.days} lie between, until their labels are known (within"
+                f" {self.label.within}): none is left to learn from",
+                next="hold out fewer days, or take a longer training period",
+            )
 
     def _require_types(self) -> None:
         _require_text(self, "contract", "event.v1.json")
@@ -178,29 +241,24 @@ class Definition:
                 wanted,
                 f"{kind.__name__}(...)",
             )
-        _require_mapping(self.parameters, "parameters", '{"objective": "binary:logistic"}')
-        for name, value in self.parameters.items():
-            require(
-                _is_plain(value),
-                f"the parameter {name!r}",
-                value,
-                "a text, a truth value, a finite number, or a list of such",
-                f'"{name}": 1, or int(...) of it',
-            )
-        for name in ("trees", "threads"):
-            value = getattr(self, name)
-            whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-            require(
-                whole,
-                f"{name} of the Definition",
-                value,
-                "a whole number of at least 1",
-                f"{name}=1",
-            )
+        require(
+            isinstance(self.estimator, Estimator),
+            "estimator of the Definition",
+            self.estimator,
+            "an estimator",
+            'estimator=XGBoost({"objective": "binary:logistic"}, trees=200)',
+        )
+        require(
+            self.weight is None or isinstance(self.weight, Weight),
+            "weight of the Definition",
+            self.weight,
+            "a Weight",
+            "weight=Weight(...)",
+        )
         _require_mapping(self.gates, "gates", '{"auc": 0.8}')
         for name, value in self.gates.items():
             require(
-                _is_finite(value), f"the gate {name!r}", value, "a finite number", f'"{name}": 0.8'
+                is_finite(value), f"the gate {name!r}", value, "a finite number", f'"{name}": 0.8'
             )
         require(
             isinstance(self.windows, tuple | list)
@@ -231,21 +289,6 @@ def _require_function(declared: Any, name: str, wanted: str) -> None:
 def _require_mapping(value: Any, name: str, example: str) -> None:
     named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
     require(named, f"{name} of the Definition", value, "a dict of names", f"{name}={example}")
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether JSON says the same again: the manifest keeps parameters."""
-    if isinstance(value, list | tuple):
-        return all(map(_is_plain, value))
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
-    return isinstance(value, str | bool) or _is_finite(value)
 
 
 def load_definition(use_case: str) -> Definition:

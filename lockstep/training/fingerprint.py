@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
@@ -21,17 +21,17 @@ from lockstep.windows.semantics import WindowSet
 
 __all__ = ["code", "combine", "files", "settings", "versions"]
 
-_PACKAGES = ("numpy", "onnx", "onnxruntime", "ndonnx", "spox", "tzdata", "xgboost")
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "ndonnx", "spox", "tzdata")
 _PARTS = (
     *("compiled_model", "compiling", "contracts", "estimators", "features", "lake", "scoring"),
     "training",
 )
 
 
-def versions() -> dict[str, str]:
-    """Of every package whose change may change the model's bits."""
-
-    return {"lockstep": lockstep.__version__} | {name: version(name) for name in _PACKAGES}
+def versions(estimators: Sequence[str]) -> dict[str, str]:
+    """Of every package whose change may change the model's bits: ours, and the estimator's."""
+    names = (*_PACKAGES, *estimators)
+    return {"lockstep": lockstep.__version__} | {name: version(name) for name in names}
 
 
 def code(use_case: str) -> str:
@@ -55,9 +55,9 @@ def settings(definition: Definition, contracts: Mapping[str, Contract], windows:
     """Of everything that models/USE_CASE/model.py declares, and of the contracts."""
     return combine(
         {
-            "parameters": dict(definition.parameters),
-            "trees": definition.trees,
-            "threads": definition.threads,
+            "estimator": [definition.estimator.name, dict(definition.estimator.described())],
+            "held_out": definition.held_out and definition.held_out.total_seconds(),
+            "weight": definition.weight and definition.weight.described(),
             "train": [definition.train.start.isoformat(), definition.train.until.isoformat()],
             "test": [definition.test.start.isoformat(), definition.test.until.isoformat()],
             "label": definition.label.meaning,

@@ -11,7 +11,6 @@ from lockstep.contracts import Columns, Contract
 from lockstep.declared import shown
 from lockstep.errors import UsageError
 from lockstep.training.definition import Definition, Label
-from lockstep.training.metrics import is_binary
 
 if TYPE_CHECKING:
     from lockstep.training.dataset import Rows
@@ -44,12 +43,19 @@ _OF = "write one that compares or computes with outcomes[...], for every row"
 
 
 def require_labels(
-    definition: Definition, events: Contract, outcomes: Contract, train: Rows, test: Rows
+    definition: Definition,
+    events: Contract,
+    outcomes: Contract,
+    train: Rows,
+    test: Rows,
+    held_out: Rows | None = None,
 ) -> None:
     """Raises UsageError naming an event whose label the objective cannot be taught, or a period
-    that teaches nothing: without labels, or with one and the same everywhere."""
-    binary = is_binary(definition.parameters["objective"])
-    periods = (("training", definition.train, train), ("test", definition.test, test))
+    that teaches nothing: without labels, or with one and the same everywhere that counts."""
+    binary = definition.estimator.gives == "probability"
+    periods = [("training", definition.learned, train), ("test", definition.test, test)]
+    if held_out is not None and definition.stopped_by is not None:
+        periods.append(("held-out", definition.stopped_by, held_out))
     for name, period, rows in periods:
         about = f"the {name} period, from {period.start} until {period.until},"
         if not len(rows):
@@ -59,11 +65,19 @@ def require_labels(
                 " them",
             )
         _require_values(definition, events, outcomes, rows, binary=binary)
-        # A test period of one class has no AUC; a constant number still has errors.
-        if (name == "training" or binary) and (rows.label == rows.label[0]).all():
+        label = rows.label if rows.weight is None else rows.label[rows.weight > 0]
+        if not len(label):
             raise UsageError(
-                f"every label of {about} is {_number(rows.label[0])}: {definition.label.meaning!r}"
-                f" of {len(rows):,} events",
+                f"every event of {about} weighs 0 ({len(rows):,} events)",
+                left="nothing: no model was trained",
+                next="a weight above 0 for the events that are to teach something",
+            )
+        # A test period of one class has no AUC; a constant number still has errors.
+        if (name == "training" or binary) and (label == label[0]).all():
+            counted = "" if rows.weight is None else " that weigh more than 0"
+            raise UsageError(
+                f"every label of {about} is {_number(label[0])}: {definition.label.meaning!r}"
+                f" of {len(label):,} events{counted}",
                 next="a longer period, or a label that tells events apart",
             )
 
@@ -77,13 +91,13 @@ def _require_values(
         return
     row = int(wrong.argmax())
     wanted = "0 or 1" if binary else "a finite float32"
-    objective = definition.parameters["objective"]
+    objective = definition.estimator.objective
     secret = any(outcomes.by_name[name].sensitive for name in definition.label.fields)
     raise UsageError(
         f"the label {definition.label.meaning!r} of event {rows.columns[events.id][row]!r}"
         f" is {'(sensitive)' if secret else _number(label[row])}, and {objective} learns {wanted}"
         f" ({int(wrong.sum()):,} of {len(rows):,} events)",
-        next="let the label's `of` answer True or False, or use reg:squarederror"
+        next="let the label's `of` answer True or False, or take an objective that learns numbers"
         if binary
         else "let the label's `of` answer NaN where nobody knows, and a number in another unit"
         " where it is too large",

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FALLING", "auc", "is_binary", "log_loss", "measure", "names"]
+from lockstep.estimators.protocol import Gives
+
+__all__ = ["FALLING", "auc", "log_loss", "measure", "names"]
 
 FALLING = frozenset({"log_loss", "mae", "rmse"})
 """Metrics that are better the smaller they are."""
@@ -33,19 +35,14 @@ def log_loss(label: Floats, score: Floats) -> float:
     return float(-np.log(np.clip(likely, 1e-15, None)).mean())
 
 
-def is_binary(objective: str) -> bool:
-    """Whether an objective learns which of two classes a row is."""
-    return objective.startswith("binary:")
-
-
-def names(objective: str) -> tuple[str, ...]:
+def names(gives: Gives) -> tuple[str, ...]:
     """What `measure` measures."""
-    return ("auc", "log_loss") if is_binary(objective) else ("rmse", "mae")
+    return ("auc", "log_loss") if gives == "probability" else ("rmse", "mae")
 
 
-def measure(objective: str, label: Floats, score: Floats) -> dict[str, float]:
-    """The metrics that fit an objective, rounded: their last digits are no one's evidence."""
-    if is_binary(objective):
+def measure(gives: Gives, label: Floats, score: Floats) -> dict[str, float]:
+    """The metrics that fit what a score is, rounded: their last digits are no one's evidence."""
+    if gives == "probability":
         found = {"auc": auc(label, score), "log_loss": log_loss(label, score)}
     else:
         error = score.astype(np.float64) - label

@@ -2,7 +2,7 @@
 
 1. read the training and the test period from the lake, with the windows that each event saw
 2. fit the features' constants on the training rows, trace the features into a graph
-3. run that graph over the rows: its output, which has to be NumPy's, is what XGBoost is trained on
+3. run that graph over the rows: its output, which has to be NumPy's, is what is trained on
 4. measure on the test period
 5. compile, open as a scorer will, certify on the whole test period
 """
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.compiled_model.manifest import Training
+from lockstep.compiled_model.native_file import NativeFile
 from lockstep.compiling import (
     Compiled,
     Traced,
@@ -32,7 +33,7 @@ from lockstep.compiling.asking import asking
 from lockstep.contracts import Columns, Contract
 from lockstep.declared import require
 from lockstep.errors import CheckFailed, LakeError, UsageError
-from lockstep.estimators.xgboost.boosting import boost, require_parameters
+from lockstep.estimators import Examples, Native
 from lockstep.progress import Progress, Silent
 from lockstep.settings import Settings
 from lockstep.training import fingerprint
@@ -41,8 +42,9 @@ from lockstep.training.decimals import Decimals, Rounded, recorded_decimals
 from lockstep.training.definition import Definition, contract, load_definition
 from lockstep.training.history import read_windowed
 from lockstep.training.labels import require_labels
-from lockstep.training.metrics import FALLING, is_binary, measure, names
+from lockstep.training.metrics import FALLING, measure, names
 from lockstep.training.profile import profile, quantiles
+from lockstep.training.weights import require_fields
 from lockstep.windows.declaration import bind
 from lockstep.windows.semantics import WindowSet
 
@@ -68,11 +70,13 @@ class Trained:
     """A certified model and the native one that it was compiled from."""
 
     compiled: Compiled
-    native: bytes
-    """The booster in XGBoost's UBJSON."""
+    native: NativeFile
+    """As its library saves it."""
     fingerprint: str
     rows: Rows
     """What it was trained on."""
+    held_out: Rows | None
+    """What said when to stop, where that was asked for."""
     test_rows: Rows
     rounded: tuple[Rounded, ...]
     """Values of its windows that have more decimals than count."""
@@ -89,12 +93,15 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
             raise UsageError(
                 f"--trees is {trees}, which is not at least 1", next="--trees 20, for a try"
             )
-        definition = dataclasses.replace(definition, trees=trees)
+        definition = dataclasses.replace(definition, estimator=definition.estimator.resized(trees))
+    definition.estimator.require()
     events = contract(use_case, definition.contract)
     outcomes = contract(use_case, definition.label.contract)
     for name in definition.label.fields:
         known = ", ".join(outcomes.by_name)
         require(name in outcomes.by_name, "a field of the label", name, f"one of {known}", known)
+    if definition.weight is not None:
+        require_fields(definition.weight, events, outcomes)
     windows = bind(
         definition.windows,
         events,
@@ -115,7 +122,13 @@ def make_plan(settings: Settings, use_case: str, *, trees: int | None = None) ->
         "settings": fingerprint.settings(definition, {"e": events, "o": outcomes}, windows),
         "code": fingerprint.code(use_case),
     }
-    found = fingerprint.combine({"files": files, "versions": fingerprint.versions(), **parts})
+    found = fingerprint.combine(
+        {
+            "files": files,
+            "versions": fingerprint.versions(definition.estimator.packages),
+            **parts,
+        }
+    )
     return Plan(use_case, definition, events, outcomes, windows, found, parts)
 
 
@@ -123,43 +136,56 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     """Do all five steps. Raises ModelRefused when the certificate cannot be given."""
     progress = progress or Silent()
     definition = plan.definition
-    require_parameters(definition.parameters)
+    definition.estimator.require()
     _require_gates(definition)
     decimals = Decimals(plan.windows)
-    trained_on, tested_on = read_periods(settings, plan, progress, decimals)
-    require_labels(definition, plan.events, plan.outcomes, trained_on, tested_on)
+    everything, tested_on = read_periods(settings, plan, progress, decimals)
+    trained_on, held_out = _hold_out(plan, everything)
+    require_labels(definition, plan.events, plan.outcomes, trained_on, tested_on, held_out)
     progress.start("trace the features")
     fitted = _learn(definition, trained_on.columns)
     traced = trace(definition.features, fitted, plan.events, plan.windows)
-    require_parameters(definition.parameters, traced.names)
+    definition.estimator.require(traced.names)
     matrix = traced.reader()
     require_own_rows(traced, trained_on.columns)
     ready = graph_features(matrix, plan.events, trained_on.columns, "training")
     unseen = graph_features(matrix, plan.events, tested_on.columns, "validation")
     same_features(traced, trained_on.columns, ready, "training")
-    told = _require_features(traced, trained_on, ready, plan.events.id)
+    _require_finite(traced, trained_on, ready, plan.events.id)
+    told = _require_varying(traced, ready)
+    beside = None
+    if held_out is not None:
+        answered = graph_features(matrix, plan.events, held_out.columns, "held-out")
+        same_features(traced, held_out.columns, answered, "held-out")
+        _require_finite(traced, held_out, answered, plan.events.id)
+        beside = Examples(answered, held_out.label, held_out.weight)
     progress.finish(
         f"{len(traced.names)} features of {len(traced.inputs)} fields"
         f" and {len(traced.windows)} windows{told}"
     )
-    booster = _fit(definition, traced, ready, trained_on.label, progress)
-    score = booster.inplace_predict(unseen, missing=np.nan)
-    metrics = measure(definition.parameters["objective"], tested_on.label, score)
-    progress.finish(
-        f"{definition.trees} trees; on {len(tested_on):,} unseen events: {show(metrics)}"
-    )
+    examples = Examples(ready, trained_on.label, trained_on.weight)
+    native = _fit(definition, traced, examples, beside, progress)
+    score, _ = native.answers(unseen)
+    metrics = measure(definition.estimator.gives, tested_on.label, score)
+    progress.finish(f"{native.summary()}; on {len(tested_on):,} unseen events: {show(metrics)}")
     progress.start("compile and certify", rows_to_answer(len(tested_on)))
     compiled = compile_model(
         use_case=plan.use_case,
         contract=plan.events,
         traced=traced,
-        booster=booster,
+        native=native,
         validation=tested_on.columns,
         training=_about(plan, traced, trained_on, tested_on, metrics, score),
-        versions=fingerprint.versions(),
+        versions=fingerprint.versions(definition.estimator.packages),
         fingerprints={
             "data": fingerprint.combine(
-                {"train": trained_on.fingerprint(), "test": tested_on.fingerprint()}
+                {
+                    name: rows.fingerprint()
+                    for name, rows in (
+                        *(("train", trained_on), ("test", tested_on), ("held_out", held_out)),
+                    )
+                    if rows is not None
+                }
             ),
             **plan.parts,
         },
@@ -169,9 +195,10 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     progress.finish(compiled.certificate.summary())
     return Trained(
         compiled,
-        bytes(booster.save_raw("ubj")),
+        native.file(),
         plan.fingerprint,
         trained_on,
+        held_out,
         tested_on,
         tuple(decimals.rounded()),
     )
@@ -197,10 +224,24 @@ def read_periods(
             progress,
             windows=plan.windows,
             recorded=recorded,
+            weight=weight,
         )
-        for period in (definition.train, definition.test)
+        for period, weight in ((definition.train, definition.weight), (definition.test, None))
     )
     return train, test
+
+
+def _hold_out(plan: Plan, everything: Rows) -> tuple[Rows, Rows | None]:
+    """The training period's rows to learn from, and those that say when to stop."""
+    definition = plan.definition
+    if definition.stopped_by is None:
+        return everything, None
+    learned = everything.within(plan.events, definition.learned)
+    left_out = {name: getattr(everything, name) for name in ("unknown", "early", "late")}
+    return (
+        dataclasses.replace(learned, **left_out),
+        everything.within(plan.events, definition.stopped_by),
+    )
 
 
 def check_gates(definition: Definition, metrics: Mapping[str, float]) -> None:
@@ -213,13 +254,13 @@ def check_gates(definition: Definition, metrics: Mapping[str, float]) -> None:
             raise CheckFailed(
                 f"the model's {name} on the test period is {found}, {side} its gate of {gate}",
                 left="nothing: the model was not registered",
-                next="improve the features or the parameters, or move the gate in model.py",
+                next="improve the features or the estimator, or move the gate in model.py",
             )
 
 
 def _require_gates(definition: Definition) -> None:
     """Raises UsageError for a gate on what nobody measures."""
-    measured = names(definition.parameters["objective"])
+    measured = names(definition.estimator.gives)
     for name in definition.gates:
         require(name in measured, "a gate", name, f"one of {', '.join(measured)}", measured[0])
 
@@ -232,27 +273,14 @@ def show(metrics: Mapping[str, float]) -> str:
 def _fit(
     definition: Definition,
     traced: Traced,
-    matrix: np.ndarray[Any, Any],
-    label: Any,
+    examples: Examples,
+    held_out: Examples | None,
     progress: Progress,
-) -> Any:
-    import xgboost
-
-    class Rounds(xgboost.callback.TrainingCallback):
-        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
-            progress.advance()
-            return False
-
-    progress.start(f"train on {len(label):,} events", definition.trees)
-    return boost(
-        definition.parameters,
-        matrix,
-        label,
-        features=traced.names,
-        rounds=definition.trees,
-        threads=definition.threads,
-        callbacks=[Rounds()],
-    )
+) -> Native:
+    estimator = definition.estimator
+    does = "train on" if estimator.learns else "take what was trained elsewhere; here are"
+    progress.start(f"{does} {len(examples):,} events", estimator.rounds)
+    return estimator.fit(traced.names, examples, held_out, progress)
 
 
 def _learn(definition: Definition, columns: Columns) -> Mapping[str, Any]:
@@ -269,18 +297,22 @@ def _learn(definition: Definition, columns: Columns) -> Mapping[str, Any]:
     return fitted
 
 
-def _require_features(traced: Traced, rows: Rows, matrix: np.ndarray[Any, Any], id: str) -> str:
-    """Raises UsageError for features that one cannot learn from; what to say of the others."""
+def _require_finite(traced: Traced, rows: Rows, matrix: np.ndarray[Any, Any], id: str) -> None:
+    """Raises UsageError for a feature that is infinite in a row to learn from."""
     infinite = np.isinf(matrix)
     if infinite.any():
         row, position = (int(place) for place in np.argwhere(infinite)[0])
         raise UsageError(
             f"feature {traced.names[position]!r} of event {rows.columns[id][row]!r} is"
-            f" {matrix[row, position]}, which XGBoost does not learn from"
+            f" {matrix[row, position]}, which no estimator learns from"
             f" ({int(infinite.any(axis=1).sum()):,} of {len(matrix):,} rows)",
             left="nothing: no model was trained",
             next="let features.py say xp.nan there, for instance xp.where(b == 0, xp.nan, a / b)",
         )
+
+
+def _require_varying(traced: Traced, matrix: np.ndarray[Any, Any]) -> str:
+    """Raises UsageError where every feature is constant; what to say where some are."""
     first = matrix[:1]
     same = ((matrix == first) | (np.isnan(matrix) & np.isnan(first))).all(axis=0)
     constant = [name for name, found in zip(traced.names, same, strict=True) if found]
@@ -297,7 +329,12 @@ def _about(
     plan: Plan, traced: Traced, rows: Rows, test: Rows, metrics: dict[str, float], score: Any
 ) -> Training:
     definition = plan.definition
-    binary = is_binary(definition.parameters["objective"])
+    binary = definition.estimator.gives == "probability"
+    declared = {
+        "held_out": definition.held_out and f"{definition.held_out.days} days",
+        "weight": definition.weight and definition.weight.meaning,
+        "label": definition.label.meaning,
+    }
     return Training(
         trained_from=definition.train.start.isoformat(),
         trained_until=definition.train.until.isoformat(),
@@ -310,10 +347,8 @@ def _about(
         labels=() if binary else quantiles(rows.label.astype(np.float64)),
         metrics=metrics,
         parameters={
-            **definition.parameters,
-            "trees": definition.trees,
-            "threads": definition.threads,
-            "label": definition.label.meaning,
+            **definition.estimator.described(),
+            **{name: value for name, value in declared.items() if value is not None},
         },
         profile=profile(plan.events, traced.inputs, traced.windows, rows.columns),
         scores=quantiles(score.astype(np.float64)),

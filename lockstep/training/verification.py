@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,8 @@ from lockstep.compiled_model.golden import golden_columns, golden_windows
 from lockstep.compiled_model.parts import features_part
 from lockstep.contracts import Columns, Contract, Judge
 from lockstep.errors import ModelRefused, UsageError
-from lockstep.estimators.xgboost.boosting import reason
+from lockstep.estimators import Native
+from lockstep.estimators.known import load_native
 from lockstep.lake import counted, read_rows, state_days
 from lockstep.lake import days as lake_days
 from lockstep.progress import Progress, Silent
@@ -63,7 +63,6 @@ def verify(
     if found.native is None:
         return Verified(model, stored, None, 0)
     progress = progress or Silent()
-    booster = _booster(found.native)
     about = model.manifest.training
     first, until = date.fromisoformat(about.tested_from), date.fromisoformat(about.tested_until)
     tested = [first + timedelta(days=n) for n in range((until - first).days)]
@@ -71,41 +70,40 @@ def verify(
     # Without a lake the golden events take the recorded ones' place.
     columns = recorded if recorded is not None else _golden(model)
     rows = len(next(iter(columns.values())))
-    certificate = _measure(settings, model, booster, columns, progress)
+    certificate = _measure(settings, model, found.native, columns, progress)
     return Verified(model, stored, certificate, rows if recorded is not None else 0)
 
 
 def _measure(
-    settings: Settings, model: CompiledModel, booster: Any, columns: Columns, progress: Progress
+    settings: Settings, model: CompiledModel, stored: bytes, columns: Columns, progress: Progress
 ) -> Certificate:
     from lockstep.compiling import rows_to_answer
     from lockstep.compiling.asked import asked_events
     from lockstep.compiling.compile import row_sets
     from lockstep.compiling.parity import certify
-    from lockstep.estimators.xgboost.forest import read_forest
-    from lockstep.estimators.xgboost.native import native_booster
     from lockstep.scoring import open_scorer
     from lockstep.training.fingerprint import versions
 
     rows = len(next(iter(columns.values())))
     try:
-        booster = native_booster(booster, model.manifest.features)
-        forest = read_forest(booster)
+        native = _native(model.manifest.estimator.kind, stored)
+        native.require_features(model.manifest.features)
     except UsageError as error:
         raise ModelRefused(
             f"the native model beside it is not what was compiled: {error.message}"
         ) from None
     progress.start("compare with the native model", rows_to_answer(rows))
     matrix, inputs = features_part(model), model.manifest.inputs
-    asked = asked_events(model.contract, inputs, model.windows, matrix, forest, columns)
+    asked = asked_events(model.contract, inputs, model.windows, matrix, native.cuts(), columns)
     scorer = open_scorer(model, settings.tree_kernel)
-    sets = row_sets(model, scorer, asked, forest, booster)
+    sets = row_sets(model, scorer, asked, native)
     certificate = certify(
         model.digest,
         model.manifest.use_case,
         sets,
+        score_bound=native.score_bound,
         golden_rows=len(model.manifest.golden.margin),
-        versions=versions(),
+        versions=versions(native.packages),
         trees=scorer.engine.name,
         answered=progress.advance,
     )
@@ -113,19 +111,13 @@ def _measure(
     return certificate
 
 
-def _booster(native: bytes) -> Any:
+def _native(kind: str, data: bytes) -> Native:
     try:
-        import xgboost
-    except ImportError:
-        raise UsageError(
-            "the native model cannot be run: xgboost is not installed", next="uv sync --extra train"
+        return load_native(kind, data)
+    except ModelRefused as error:
+        raise ModelRefused(
+            f"the native model beside it cannot be read: {error.message}", next=error.next
         ) from None
-    booster = xgboost.Booster({"nthread": 1})
-    try:
-        booster.load_model(bytearray(native))
-    except xgboost.core.XGBoostError as error:
-        raise ModelRefused(f"the native model beside it cannot be read: {reason(error)}") from None
-    return booster
 
 
 def recorded_columns(

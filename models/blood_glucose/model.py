@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.contracts import Columns
+from lockstep.estimators import XGBoost
 from lockstep.training import Definition, Label, Period
 from models.blood_glucose.features import features, fit
 from models.blood_glucose.windows import WINDOWS
@@ -35,15 +36,17 @@ MODEL = Definition(
     train=Period(date(2010, 8, 1), date(2010, 9, 20)),
     # A day between them, in which the last labels of the training period become known.
     test=Period(date(2010, 9, 21), date(2010, 10, 10)),
-    parameters={
-        "objective": "reg:squarederror",
-        "tree_method": "hist",
-        "max_depth": 3,
-        "learning_rate": 0.05,
-        "min_child_weight": 20,
-        "colsample_bytree": 0.5,
-        "seed": 2010,
-    },
-    trees=200,
+    estimator=XGBoost(
+        {
+            "objective": "reg:squarederror",
+            "tree_method": "hist",
+            "max_depth": 3,
+            "learning_rate": 0.05,
+            "min_child_weight": 20,
+            "colsample_bytree": 0.5,
+            "seed": 2010,
+        },
+        trees=200,
+    ),
     gates={"rmse": 25.0},
 )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.contracts import Columns
+from lockstep.estimators import XGBoost
 from lockstep.training import Definition, Label, Period
 from models.flight_delay.features import features, fit
 from models.flight_delay.windows import WINDOWS
@@ -35,17 +36,19 @@ MODEL = Definition(
     train=Period(date(2013, 1, 2), date(2013, 10, 1)),
     # A day between them, in which the last labels of the training period become known.
     test=Period(date(2013, 10, 2), date(2014, 1, 1)),
-    parameters={
-        "objective": "binary:logistic",
-        "tree_method": "hist",
-        "max_depth": 6,
-        "learning_rate": 0.05,
-        # A leaf needs many flights and a tree sees half of the features: a year of weather
-        # repeats nothing, and trees learn single days by heart.
-        "min_child_weight": 30,
-        "colsample_bytree": 0.5,
-        "seed": 2013,
-    },
-    trees=300,
+    estimator=XGBoost(
+        {
+            "objective": "binary:logistic",
+            "tree_method": "hist",
+            "max_depth": 6,
+            "learning_rate": 0.05,
+            # A leaf needs many flights and a tree sees half of the features: a year of weather
+            # repeats nothing, and trees learn single days by heart.
+            "min_child_weight": 30,
+            "colsample_bytree": 0.5,
+            "seed": 2013,
+        },
+        trees=300,
+    ),
     gates={"auc": 0.921},
 )

@@ -26,6 +26,7 @@ from lockstep.audit.report import Report
 from lockstep.audit.request import Request, request_of
 from lockstep.audit.run import audit_day
 from lockstep.contracts import Contract, columns_from_arrow
+from lockstep.estimators.xgboost import XGBoostModel
 from lockstep.lake import write_partition
 from lockstep.local.mlflow.server import Mlflow
 from lockstep.pipeline import Pipeline
@@ -186,7 +187,7 @@ def audited(
     )
     migrate.upgrade(settings, name)
     made = windowed_compiled(use_case=name)
-    native = bytes(windowed_booster().save_raw())
+    native = XGBoostModel(windowed_booster()).file()
     register(settings, made.model, made.certificate, native=native, fingerprint="audit")
     with connect(settings, "releaser", name) as connection:
         approve_version(settings, name, 1, connection, reason="an audit")

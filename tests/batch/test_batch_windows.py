@@ -10,6 +10,7 @@ import pytest
 
 from lockstep.contracts import Contract
 from lockstep.errors import LakeError
+from lockstep.estimators.xgboost import XGBoostModel
 from lockstep.lake import write_partition
 from lockstep.registry.register import register
 from lockstep.scoring import OnnxScorer
@@ -49,7 +50,7 @@ def test_a_day_is_published_with_what_its_windows_say(batch_house: BatchHouse) -
         house.settings,
         made.model,
         made.certificate,
-        native=bytes(windowed_booster(20).save_raw()),
+        native=XGBoostModel(windowed_booster(20)).file(),
         fingerprint="windows",
     )
     house.approve(version.version)

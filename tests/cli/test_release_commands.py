@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lockstep.compiled_model.native_file import NativeFile
 from lockstep.registry.mlflow import CHAMPION, aliases, set_alias
 from lockstep.registry.register import register
 from lockstep.settings import Settings
@@ -75,7 +76,11 @@ def version(lockstep: Type, stack_settings: Settings) -> int:
     assert done.stdout == f"{USE_CASE}: created -> {NEWEST}\n"
     made = small_compiled(10, USE_CASE)
     return register(
-        stack_settings, made.model, made.certificate, native=b"x", fingerprint="f"
+        stack_settings,
+        made.model,
+        made.certificate,
+        native=NativeFile(".ubj", b"x"),
+        fingerprint="f",
     ).version
 
 
@@ -150,7 +155,9 @@ def test_approve(lockstep, version, stack_settings):
 
 def another(settings: Settings) -> int:
     made = small_compiled(5, USE_CASE)
-    return register(settings, made.model, made.certificate, native=b"x", fingerprint="f").version
+    return register(
+        settings, made.model, made.certificate, native=NativeFile(".ubj", b"x"), fingerprint="f"
+    ).version
 
 
 def test_approve_what_does_not_exist(lockstep, version):

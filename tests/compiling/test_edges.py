@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from lockstep.compiling.edges import edge_columns, edge_matrix
-from lockstep.estimators.xgboost.forest import read_forest
+from lockstep.estimators.xgboost.native import XGBoostModel
 from lockstep.windows.semantics import NO_WINDOWS
 from tests.small_model import columns, departures, small_booster, small_compiled
 
 
 def test_features_are_put_on_their_thresholds_and_beside_them():
-    forest = read_forest(small_booster())
-    matrix = edge_matrix(forest, 20_000)
+    model = XGBoostModel(small_booster())
+    forest = model.forest
+    matrix = edge_matrix(model.cuts(), 20_000)
     feature, threshold = np.array(forest.feature), np.array(forest.threshold, np.float32)
     for position in np.unique(feature):
         own = np.unique(threshold[feature == position])
@@ -29,9 +30,9 @@ def test_features_are_put_on_their_thresholds_and_beside_them():
 
 
 def test_events_have_nulls_and_unseen_categories():
-    forest = read_forest(small_booster())
+    cuts = XGBoostModel(small_booster()).cuts()
     inputs = small_compiled().model.manifest.inputs
-    found = edge_columns(departures(), inputs, NO_WINDOWS, forest, columns(), 5_000)
+    found = edge_columns(departures(), inputs, NO_WINDOWS, cuts, columns(), 5_000)
     assert list(found) == [wanted.name for wanted in inputs]
     for wanted in inputs:
         column, field = found[wanted.name], departures().by_name[wanted.name]
@@ -48,8 +49,8 @@ def test_events_have_nulls_and_unseen_categories():
 
 
 def test_the_same_model_has_the_same_edges():
-    forest = read_forest(small_booster())
-    np.testing.assert_array_equal(edge_matrix(forest, 100), edge_matrix(forest, 100))
+    cuts = XGBoostModel(small_booster()).cuts()
+    np.testing.assert_array_equal(edge_matrix(cuts, 100), edge_matrix(cuts, 100))
 
 
 def test_values_of_sensitive_fields_are_not_taken_from_events():
@@ -58,6 +59,6 @@ def test_values_of_sensitive_fields_are_not_taken_from_events():
     document["properties"]["dest"] = document["properties"]["dest"] | {"x-sensitive": True}
     contract = type(departures()).from_document(document)
     inputs = [w for w in small_compiled().model.manifest.inputs if w.name == "dest"]
-    forest = read_forest(small_booster())
-    found = edge_columns(contract, inputs, NO_WINDOWS, forest, columns(), 5_000)
+    cuts = XGBoostModel(small_booster()).cuts()
+    found = edge_columns(contract, inputs, NO_WINDOWS, cuts, columns(), 5_000)
     assert not set(found["dest"]) & (set(columns()["dest"]) - {""})

@@ -13,7 +13,7 @@ from lockstep.compiling.edges import edge_columns
 from lockstep.compiling.same_features import same_features
 from lockstep.contracts import Columns, Contract, Validator
 from lockstep.errors import ModelRefused, UsageError
-from lockstep.estimators.xgboost.forest import read_forest
+from lockstep.estimators.xgboost.native import XGBoostModel
 from lockstep.features import floor_divide, namespace
 from tests.small_model import (
     about_nothing,
@@ -37,7 +37,7 @@ def compiled(features: Any, *, contract: Contract | None = None) -> Compiled:
         use_case="flight_delay",
         contract=contract or departures(),
         traced=traced,
-        booster=xgboost.train({"objective": "binary:logistic", "nthread": 1}, rows, 3),
+        native=xgboost.train({"objective": "binary:logistic", "nthread": 1}, rows, 3),
         validation=some(TESTED),
         training=about_nothing(),
         versions={},
@@ -252,7 +252,7 @@ def test_what_a_features_function_raises_is_said_with_its_line():
 
 def test_edge_events_keep_the_contract_and_beyond_it_nothing_is_kept():
     model = small_compiled().model
-    asked = (departures(), model.manifest.inputs, windows(), read_forest(small_booster()))
+    asked = (departures(), model.manifest.inputs, windows(), XGBoostModel(small_booster()).cuts())
     raw: Columns = edge_columns(*asked, columns(), 5_000, within=True)
     numbers = {f.name for f in departures().fields if f.kind != "string"}
     whole = {**some(slice(0, 5_000)), **{n: raw[n] for n in numbers if n in raw}}

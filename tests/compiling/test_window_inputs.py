@@ -11,7 +11,7 @@ from lockstep.compiling import trace
 from lockstep.compiling.edges import edge_columns
 from lockstep.contracts import Contract, model_inputs
 from lockstep.errors import UsageError
-from lockstep.estimators.xgboost.forest import read_forest
+from lockstep.estimators.xgboost.native import XGBoostModel
 from lockstep.scoring import OnnxScorer
 from lockstep.windows import Source, Window
 from lockstep.windows.declaration import bind
@@ -115,16 +115,16 @@ def test_golden_vectors_have_recorded_and_edge_values():
 
 
 def test_edge_rows_put_windows_on_the_thresholds_and_beside_them():
-    forest = read_forest(windowed_booster())
+    cuts = XGBoostModel(windowed_booster()).cuts()
     found = edge_columns(
         departures(),
         windowed_compiled().model.manifest.inputs,
         windows(),
-        forest,
+        cuts,
         some(slice(0, 2_000)),
         20_000,
     )
-    own = np.unique(np.array(forest.threshold, np.float32))
+    own = np.unique(np.concatenate(cuts))
     for name in windows().names:
         values = found[name]
         assert values.dtype == np.float32

@@ -10,7 +10,9 @@ import xgboost
 from lockstep.compiled_model.inference import open_session
 from lockstep.compiling.edges import edge_matrix
 from lockstep.errors import UsageError
-from lockstep.estimators.xgboost.forest import margin_and_score, read_forest
+from lockstep.estimators.xgboost.forest import read_forest
+from lockstep.estimators.xgboost.graph import margin_and_score
+from lockstep.estimators.xgboost.native import XGBoostModel
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3_000, 5)).astype(np.float32)
@@ -35,7 +37,7 @@ def differences(native: xgboost.Booster) -> int:
     """Rows whose margin differs in any bit, on real rows, on edges, whole and one by one."""
     forest = read_forest(native)
     session = graph(forest)
-    rows = np.concatenate([X, edge_matrix(forest, 3_000)])
+    rows = np.concatenate([X, edge_matrix(XGBoostModel(native).cuts(), 3_000)])
     expected = native.inplace_predict(rows, predict_type="margin").view(np.int32)
     (whole,) = session.run(["margin"], {"matrix": rows})
     alone = [session.run(["margin"], {"matrix": rows[i : i + 1]})[0][0] for i in range(0, 6000, 7)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lockstep.compiling import compile_model, trace
 from lockstep.errors import UsageError
-from lockstep.estimators.xgboost.native import native_booster
+from lockstep.estimators.known import native_of
 from tests.estimators.test_xgboost_forest import X, Y, booster, differences
 from tests.small_model import about_nothing, departures, late, some
 
@@ -61,6 +61,13 @@ def test_an_early_stopped_booster_must_say_which_rounds_are_meant():
     assert native_booster(found, NAMES).num_boosted_rounds() == found.num_boosted_rounds()
 
 
+def native_booster(model, features):
+    """What `compile_model` asks first."""
+    found = native_of(model)
+    found.require_features(features)
+    return found.booster
+
+
 def classifier(**settings) -> xgboost.XGBClassifier:
     return xgboost.XGBClassifier(n_estimators=100, learning_rate=1.0, n_jobs=1, **settings)
 
@@ -104,7 +111,7 @@ def test_another_number_of_features():
 
 @pytest.mark.parametrize("model", [None, b"bytes", object(), classifier()], ids=type)
 def test_what_is_no_booster(model):
-    with pytest.raises(UsageError, match=r"no trained xgboost\.Booster"):
+    with pytest.raises(UsageError, match=r"is no trained model of"):
         native_booster(model, NAMES)
 
 
@@ -124,7 +131,7 @@ def test_validation_rows_that_are_none(validation, said):
             use_case="flight_delay",
             contract=departures(),
             traced=traced,
-            booster=xgboost.train({"objective": "binary:logistic", "nthread": 1}, matrix, 1),
+            native=xgboost.train({"objective": "binary:logistic", "nthread": 1}, matrix, 1),
             validation=validation(),
             training=about_nothing(),
             versions={},
@@ -149,7 +156,7 @@ def test_compile_model_asks_first():
             use_case="flight_delay",
             contract=departures(),
             traced=traced,
-            booster=native,
+            native=native,
             validation=some(slice(5_000, 5_100)),
             training=about_nothing(),
             versions={},

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from lockstep.errors import UsageError
-from lockstep.estimators.xgboost.boosting import boost, require_parameters
+from lockstep.estimators import Examples
+from lockstep.estimators.xgboost.boosting import boost
+from lockstep.estimators.xgboost.parameters import require_parameters
 from models.blood_glucose.model import MODEL as GLUCOSE
 from models.flight_delay.model import MODEL as FLIGHTS
 
 BINARY = {"objective": "binary:logistic"}
+FEATURES = ["age", "base", "cost"]
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,7 @@ BINARY = {"objective": "binary:logistic"}
         ({"max_dept": 4, "verbosity": 0}, "no parameter 'max_dept'", "max_depth"),
         ({"max_dept": 4, "validate_parameters": False}, "no parameter 'max_dept'", "max_depth"),
         ({"missing": -1}, "'missing' is none", "NaN"),
-        ({"early_stopping_rounds": 10}, "'early_stopping_rounds' is none", "trees="),
+        ({"early_stopping_rounds": 10}, "'early_stopping_rounds' is none", "stop_after="),
         ({"n_estimators": 10}, "'n_estimators' is none", "trees="),
         ({"num_boost_round": 10}, "'num_boost_round' is none", "trees="),
         ({"nthread": 2}, "'nthread' is none", "threads="),
@@ -72,8 +75,8 @@ def test_an_objective_is_named_by_whoever_wants_one():
 @pytest.mark.parametrize(
     "parameters",
     [
-        FLIGHTS.parameters,
-        GLUCOSE.parameters,
+        FLIGHTS.estimator.parameters,
+        GLUCOSE.estimator.parameters,
         {**BINARY, "eta": 0.1, "lambda": 2, "alpha": 1, "gamma": 3, "random_state": 7},
         {**BINARY, "scale_pos_weight": 7.3, "base_score": 0.2, "max_delta_step": 1},
         {**BINARY, "num_parallel_tree": 3, "subsample": 0.5, "colsample_bynode": 0.5},
@@ -88,25 +91,59 @@ def test_what_xgboost_uses_is_taken(parameters, recwarn):
 
 
 def test_constraints_are_tried_when_the_features_are_known():
-    for constraints in ("(1,0,-1)", {"b": 1}, (1, 0, -1)):
-        parameters = {**BINARY, "monotone_constraints": constraints}
-        require_parameters(parameters)
-        require_parameters(parameters, ["a", "b", "c"])
-    for constraints in ("(1,0,-1,1,1)", {"d": 1}, [1, 0, -1]):
-        with pytest.raises(UsageError, match="refuses to train"):
-            require_parameters({**BINARY, "monotone_constraints": constraints}, ["a", "b", "c"])
+    for constraints in (
+        {"monotone_constraints": {"base": 1, "cost": -1}},
+        {"interaction_constraints": [["age", "base"], ("cost",)]},
+    ):
+        require_parameters({**BINARY, **constraints})
+        require_parameters({**BINARY, **constraints}, FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "said", "write"),
+    [
+        ({"monotone_constraints": {"bas": 1}}, "names the feature 'bas'; .* age, base", "'base'"),
+        ({"interaction_constraints": [["age"], ["costs"]]}, "names the feature 'costs'", "'cost'"),
+        ({"interaction_constraints": [["zzz"]]}, "names the feature 'zzz'", "leave 'zzz' out"),
+    ],
+)
+def test_a_constraint_of_no_feature_is_named_with_the_right_one(constraints, said, write):
+    require_parameters({**BINARY, **constraints})
+    with pytest.raises(UsageError, match=said) as refused:
+        require_parameters({**BINARY, **constraints}, FEATURES)
+    assert write in (refused.value.next or "")
+
+
+@pytest.mark.parametrize(
+    ("constraints", "said"),
+    [
+        ({"monotone_constraints": "(1,0,-1)"}, r"is '\(1,0,-1\)', which names no features"),
+        ({"monotone_constraints": (1, 0, -1)}, r"is \(1, 0, -1\), which names no features"),
+        ({"monotone_constraints": {"base": 2}}, "constraint of 'base' is 2, not 1"),
+        ({"monotone_constraints": {"base": True}}, "constraint of 'base' is True, not 1"),
+        ({"interaction_constraints": "[[0, 1]]"}, "which names no features"),
+        ({"interaction_constraints": [[0, 1], [2]]}, "is 0, which names no features"),
+        ({"interaction_constraints": ["age", "base"]}, "which names no features"),
+    ],
+)
+def test_a_constraint_of_positions_is_refused_before_anything_is_read(constraints, said):
+    with pytest.raises(UsageError, match=said) as refused:
+        require_parameters({**BINARY, **constraints})
+    assert refused.value.next
 
 
 def test_what_the_trial_asks_for_stays_in_the_trial():
     import xgboost
 
     with xgboost.config_context(verbosity=0):
-        require_parameters(FLIGHTS.parameters)
+        require_parameters(FLIGHTS.estimator.parameters)
         assert xgboost.get_config()["verbosity"] == 0
 
 
 def test_a_booster_knows_its_features():
     matrix = np.arange(20, dtype=np.float32).reshape(10, 2)
-    made = boost(BINARY, matrix, matrix[:, 0] > 9, features=["a", "b"], rounds=2, threads=1)
+    made = boost(
+        BINARY, Examples(matrix, matrix[:, 0] > 9), features=["a", "b"], rounds=2, threads=1
+    )
     assert made.feature_names == ["a", "b"]
     assert made.num_boosted_rounds() == 2

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from lockstep.errors import UsageError
-from lockstep.estimators.xgboost.boosting import require_parameters
-from models.flight_delay.model import MODEL
+from lockstep.estimators import XGBoost
 from tests.fuzz.amount import AMOUNTS, fuzz
 
 # Not how many trees grow side by side: a million of them is a parameter, and takes its time.
@@ -40,9 +38,9 @@ VALUES = (
 def test_any_parameters_are_taken_or_refused(amount: int) -> None:
     def refusal(drawn: dict[str, Any]) -> UsageError | None:
         try:
-            definition = dataclasses.replace(MODEL, parameters=drawn)
-            require_parameters(definition.parameters)
-            require_parameters(definition.parameters, ["a", "b"])
+            estimator = XGBoost(drawn, trees=2)
+            estimator.require()
+            estimator.require(["a", "b"])
         except UsageError as refused:
             return refused
         return None

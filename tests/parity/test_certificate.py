@@ -15,6 +15,7 @@ from lockstep.errors import ModelRefused
 from tests.small_model import small_booster, small_compiled, some
 
 ROWS = 100
+BOUND = 2e-7
 
 
 @pytest.fixture
@@ -68,14 +69,18 @@ def test_one_margin_one_bit_off(answers):
     score, margin = answers
     other = margin.copy()
     other[17] = np.nextafter(other[17], np.float32(np.inf))
-    found = compare(RowSet("x", ROWS, answers, lambda part: (score[part], other[part])))
+    found = compare(
+        RowSet("x", ROWS, answers, lambda part: (score[part], other[part])), score_bound=BOUND
+    )
     assert (found.margins_differ, found.scores_beyond_bound) == (1, 0)
     assert not found.holds
 
 
 def test_negative_zero_is_another_margin():
     zero = np.zeros(1, np.float32)
-    found = compare(RowSet("x", 1, (zero, zero), lambda part: (zero[part], -zero[part])))
+    found = compare(
+        RowSet("x", 1, (zero, zero), lambda part: (zero[part], -zero[part])), score_bound=BOUND
+    )
     assert found.margins_differ == 1
 
 
@@ -85,7 +90,8 @@ def test_scores_have_a_bound(answers, off, beyond):
     other = score.astype(np.float64)
     other[5] += off
     found = compare(
-        RowSet("x", ROWS, answers, lambda part: (other[part].astype(np.float32), margin[part]))
+        RowSet("x", ROWS, answers, lambda part: (other[part].astype(np.float32), margin[part])),
+        score_bound=BOUND,
     )
     assert found.scores_beyond_bound == beyond
 
@@ -97,7 +103,7 @@ def test_an_answer_that_depends_on_its_batch(answers):
         last_bit = np.float32(0 if part.stop - part.start == 1 else 6e-8)
         return score[part] + last_bit, margin[part]
 
-    found = compare(RowSet("x", ROWS, answers, by_size))
+    found = compare(RowSet("x", ROWS, answers, by_size), score_bound=BOUND)
     assert found.margins_differ == found.scores_beyond_bound == 0
     assert found.differ_between_batch_sizes > 0
     assert not found.holds
@@ -107,16 +113,16 @@ def test_what_differs_gets_none(answers):
     score, margin = answers
     rows = RowSet("validation", ROWS, answers, lambda part: (score[part], margin[part] + 1))
     with pytest.raises(ModelRefused, match=r"no certificate: on validation .* 100 margins differ"):
-        certify("0" * 64, "flight_delay", [rows], golden_rows=1, versions={})
+        certify("0" * 64, "flight_delay", [rows], score_bound=BOUND, golden_rows=1, versions={})
 
 
 def test_no_code_path_makes_a_model_without_one(monkeypatch):
     """A converter that is one bit off is caught by compile_model itself."""
-    from lockstep.estimators.xgboost import forest as estimator
+    from lockstep.estimators.xgboost import forest
 
-    right = estimator._base_margin
+    right = forest._base_margin
     monkeypatch.setattr(
-        estimator,
+        forest,
         "_base_margin",
         lambda learner, objective: np.nextafter(right(learner, objective), np.float32(9)),
     )

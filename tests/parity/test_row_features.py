@@ -10,7 +10,7 @@ from lockstep.compiling import trace
 from lockstep.compiling.edges import edge_columns
 from lockstep.contracts import Columns, model_inputs
 from lockstep.errors import UsageError
-from lockstep.estimators.xgboost.forest import read_forest
+from lockstep.estimators.xgboost.native import XGBoostModel
 from models.flight_delay.features import fit, row_features
 from tests.small_model import columns, departures, small_booster, small_compiled, some
 
@@ -53,7 +53,7 @@ def test_on_edge_events():
         departures(),
         model.manifest.inputs,
         model.windows,
-        read_forest(small_booster()),
+        XGBoostModel(small_booster()).cuts(),
         columns(),
         20_000,
     )

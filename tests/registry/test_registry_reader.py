@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from lockstep.compiled_model import digest_of, open_model
+from lockstep.compiled_model.native_file import NativeFile
 from lockstep.errors import ModelRefused, Unreachable, UsageError
 from lockstep.local.home import free_port
 from lockstep.registry.locate import locate
@@ -21,6 +22,7 @@ from lockstep.registry.mlflow import (
     FINGERPRINT_TAG,
     MODEL_FILE,
     NATIVE_FILE,
+    NATIVE_TAG,
     ModelVersion,
     aliases,
     fetch_artifact,
@@ -35,6 +37,7 @@ from lockstep.settings import Settings
 from tests.small_model import small_compiled
 
 NATIVE = b"the native booster"
+EMPTY = NativeFile(".ubj", b"")
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def versions(registry: Settings, use_case: str) -> list[ModelVersion]:
         register(
             registry,
             *_named(use_case, trees),
-            native=NATIVE,
+            native=NativeFile(".ubj", NATIVE),
             fingerprint=f"fingerprint of {trees}",
         )
         for trees in (4, 6)
@@ -89,7 +92,7 @@ def test_versions_are_numbered_and_tagged(registry, use_case, versions):
 
 
 def test_a_run_keeps_what_the_version_was_made_of(registry, use_case, versions):
-    assert fetch_artifact(registry, use_case, 1, NATIVE_FILE) == NATIVE
+    assert fetch_artifact(registry, use_case, 1, NATIVE_FILE + ".ubj") == NATIVE
     certificate = json.loads(fetch_artifact(registry, use_case, 1, CERTIFICATE_FILE))
     assert certificate["digest"] == versions[0].digest
     assert digest_of(fetch_artifact(registry, use_case, 1, MODEL_FILE)) == versions[0].digest
@@ -170,6 +173,22 @@ def test_a_request_that_it_refuses(registry, use_case, versions):
         )
 
 
+@pytest.mark.parametrize("tag", ["", "native", "../native.ubj", "model.onnx", "native.u/b"])
+def test_a_tag_that_names_no_native_model_leads_to_none(registry, use_case, versions, tag):
+    def set_tag(value: str) -> None:
+        Rest(registry.mlflow).post(
+            "model-versions/set-tag",
+            {"name": use_case, "version": "1", "key": NATIVE_TAG, "value": value},
+        )
+
+    set_tag(tag)
+    try:
+        assert locate(registry, f"{use_case}/1").native is None
+    finally:
+        set_tag(NATIVE_FILE + ".ubj")
+    assert locate(registry, f"{use_case}/1").native == NATIVE
+
+
 def test_locate(registry, use_case, versions, tmp_path):
     newest = model_versions(registry, use_case)[0].version
     if newest == 2:
@@ -193,7 +212,13 @@ def test_locate(registry, use_case, versions, tmp_path):
 def test_a_certificate_of_another_model_is_not_registered(registry, use_case):
     model, _ = _named(use_case, 4)
     with pytest.raises(ModelRefused, match="the certificate is of"):
-        register(registry, model, small_compiled(6).certificate, native=b"", fingerprint="")
+        register(
+            registry,
+            model,
+            small_compiled(6).certificate,
+            native=NativeFile(".ubj", b""),
+            fingerprint="",
+        )
 
 
 @pytest.fixture
@@ -213,7 +238,7 @@ def test_a_registry_that_is_down(nobody_listens, use_case):
 def test_registering_while_it_is_down(nobody_listens, use_case):
     model, certificate = _named(use_case, 4)
     with pytest.raises(Unreachable) as refused:
-        register(nobody_listens, model, certificate, native=b"", fingerprint="")
+        register(nobody_listens, model, certificate, native=EMPTY, fingerprint="")
     assert "does not answer" in str(refused.value)
     assert "s3cret" not in str(refused.value)
 

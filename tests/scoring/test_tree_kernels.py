@@ -19,7 +19,9 @@ from sklearn.ensemble import RandomForestRegressor
 
 from lockstep.compiled_model.parts import ENSEMBLE
 from lockstep.compiling.edges import edge_matrix
-from lockstep.estimators.xgboost.forest import margin_and_score, read_forest
+from lockstep.estimators.xgboost.forest import read_forest
+from lockstep.estimators.xgboost.graph import margin_and_score
+from lockstep.estimators.xgboost.native import XGBoostModel
 from lockstep.scoring.trees import compiled_kernel
 from lockstep.scoring.trees.compiled_kernel import CompiledKernel, Processor
 from lockstep.scoring.trees.kernel import Kernel
@@ -256,7 +258,7 @@ def test_boosters_as_they_are_trained(make, parameters):
     (node,) = (node for node in graph.graph.node if node.op_type == ENSEMBLE)
     layout = lay_out(read_trees(node), forest.features)
     evaluate = make(layout)
-    tested = np.concatenate([rows, edge_matrix(forest, 2_000)])
+    tested = np.concatenate([rows, edge_matrix(XGBoostModel(booster).cuts(), 2_000)])
     native = booster.inplace_predict(tested, predict_type="margin", missing=np.nan)
     assert same(evaluate(layout.columns_of(tested))[:, 0], native)
 

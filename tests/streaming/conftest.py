@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lockstep.contracts import EventDecoder, to_json
+from lockstep.estimators.xgboost import XGBoostModel
 from lockstep.local.home import Home
 from lockstep.local.service import running_pid
 from lockstep.registry import approvals
@@ -40,7 +41,7 @@ def approve(
         settings,
         compiled.model,
         compiled.certificate,
-        native=bytes(native.save_raw()),
+        native=XGBoostModel(native).file(),
         fingerprint=f"{trees} trees, windows: {windows}",
     )
     with closing(connect(settings, "releaser", use_case)) as connection:

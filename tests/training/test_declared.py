@@ -24,19 +24,10 @@ from models.flight_delay.model import MODEL
         ("label", "late", "label of the Definition is 'late', not a Label"),
         ("train", (1, 2), r"train of the Definition is \(1, 2\), not a Period"),
         ("test", None, "test of the Definition is None, not a Period"),
-        ("parameters", [("eta", 0.1)], "parameters of the Definition is .* not a dict"),
-        ("parameters", None, "parameters of the Definition is None, not a dict"),
-        ("parameters", {1: 2}, "parameters of the Definition is .* not a dict"),
-        ("parameters", {"eta": np.float32(0.1)}, "the parameter 'eta' is np.float32"),
-        ("parameters", {"eta": float("nan")}, "the parameter 'eta' is nan, not"),
-        ("parameters", {"max_depth": np.int64(3)}, r"the parameter 'max_depth' is np.int64\(3\)"),
-        ("parameters", {"max_depth": None}, "the parameter 'max_depth' is None"),
-        ("parameters", {"max_depth": lambda: 3}, "the parameter 'max_depth' is <function"),
-        ("trees", "300", "trees of the Definition is '300', not a whole number"),
-        ("trees", 3.0, "trees of the Definition is 3.0"),
-        ("trees", True, "trees of the Definition is True"),
-        ("trees", 0, "trees of the Definition is 0"),
-        ("threads", None, "threads of the Definition is None"),
+        ("estimator", None, "estimator of the Definition is None, not an estimator"),
+        ("estimator", {"eta": 1}, r"estimator of the Definition is \{'eta': 1\}, not an estimator"),
+        ("weight", 2.0, "weight of the Definition is 2.0, not a Weight"),
+        ("held_out", timedelta(days=9), "held_out of the Definition is .* does not stop early"),
         ("gates", 0.9, "gates of the Definition is 0.9, not a dict"),
         ("gates", {"auc": "0.9"}, "the gate 'auc' is '0.9', not a finite number"),
         ("gates", {"auc": float("inf")}, "the gate 'auc' is inf"),
@@ -47,6 +38,32 @@ from models.flight_delay.model import MODEL
 def test_a_definition_of_wrong_types(name: str, value: Any, said: str):
     with pytest.raises(UsageError, match=said) as refused:
         dataclasses.replace(MODEL, **{name: value})
+    assert refused.value.next
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("parameters", [("eta", 0.1)], "parameters of XGBoost is .* not a dict"),
+        ("parameters", None, "parameters of XGBoost is None, not a dict"),
+        ("parameters", {1: 2}, "parameters of XGBoost is .* not a dict"),
+        ("parameters", {"eta": np.float32(0.1)}, "the parameter 'eta' is np.float32"),
+        ("parameters", {"eta": float("nan")}, "the parameter 'eta' is nan, not"),
+        ("parameters", {"max_depth": np.int64(3)}, r"the parameter 'max_depth' is np.int64\(3\)"),
+        ("parameters", {"max_depth": None}, "the parameter 'max_depth' is None"),
+        ("parameters", {"max_depth": lambda: 3}, "the parameter 'max_depth' is <function"),
+        ("trees", "300", "trees of XGBoost is '300', not a whole number"),
+        ("trees", 3.0, "trees of XGBoost is 3.0"),
+        ("trees", True, "trees of XGBoost is True"),
+        ("trees", 0, "trees of XGBoost is 0"),
+        ("threads", None, "threads of XGBoost is None"),
+        ("stop_after", 0, "stop_after of XGBoost is 0, not a whole number of at least 1"),
+        ("stop_after", 2.5, "stop_after of XGBoost is 2.5"),
+    ],
+)
+def test_an_estimator_of_wrong_types(name: str, value: Any, said: str):
+    with pytest.raises(UsageError, match=said) as refused:
+        dataclasses.replace(MODEL.estimator, **{name: value})
     assert refused.value.next
 
 
@@ -81,7 +98,8 @@ def test_a_period_of_no_dates(days):
 def test_what_is_right_is_taken():
     Label(contract="a.json", fields=["a"], of=len, meaning="m", within=timedelta(days=1))
     odd = {"objective": "x", "monotone_constraints": [1, 0], "eta": np.float64(0.1), "a": {"b": 1}}
-    dataclasses.replace(MODEL, parameters=odd, gates={"auc": 1}, windows=[*MODEL.windows])
+    estimator = dataclasses.replace(MODEL.estimator, parameters=odd)
+    dataclasses.replace(MODEL, estimator=estimator, gates={"auc": 1}, windows=[*MODEL.windows])
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 
 from lockstep.contracts import Contract, columns_from_arrow
 from lockstep.errors import LakeError, UsageError
+from lockstep.estimators import XGBoost
 from lockstep.lake import days, read_partition, write_partition
 from lockstep.progress import Silent
 from lockstep.settings import Settings
@@ -158,8 +159,7 @@ def plan(**changes) -> training.Plan:
         windows=(),
         train=Period(date(2013, 1, 3), date(2013, 1, 5)),
         test=Period(date(2013, 1, 6), date(2013, 1, 7)),
-        trees=2,
-        **changes,
+        **{"estimator": dataclasses.replace(MODEL.estimator, trees=2), **changes},
     )
     return training.Plan("flight_delay", definition, departures(), arrivals(), NO_WINDOWS, "f", {})
 
@@ -176,8 +176,8 @@ def test_a_regression_has_values_for_labels(settings, monkeypatch):
     label = dataclasses.replace(
         MODEL.label, of=lambda arrived: arrived["arr_delay"], meaning="arr_delay in minutes"
     )
-    parameters = {**MODEL.parameters, "objective": "reg:squarederror"}
-    trained = training.train(settings, plan(label=label, parameters=parameters, gates={}))
+    estimator = XGBoost({**MODEL.estimator.parameters, "objective": "reg:squarederror"}, trees=2)
+    trained = training.train(settings, plan(label=label, estimator=estimator, gates={}))
     about = trained.compiled.model.manifest.training
     assert set(about.metrics) == {"rmse", "mae"}
     assert about.positives is about.test_positives is None

@@ -164,6 +164,9 @@ def test_a_gate_that_is_missed_registers_nothing(tiny, type_, registry, trained)
 
 def test_output_registers_nothing(type_, registry, trained, tmp_path):
     path = tmp_path / "folder" / "out.onnx"
+    path.parent.mkdir()
+    # Of a model that another library has trained.
+    (path.parent / "out.native.txt").write_text("tree")
     said = json.loads(
         type_("train", "tiny", "--trees", "2", "--output", str(path), "--json").stdout
     )

@@ -41,7 +41,7 @@ def test_the_same_training_gives_the_same_bytes(tiny, trained, tmp_path):
     tiny.type("train", "tiny", "--output", str(output), PYTHONHASHSEED="7")
     assert output.read_bytes() == trained.read_bytes()
     assert certificate_path(output).read_bytes() == certificate_path(trained).read_bytes()
-    assert native_path(output).read_bytes() == native_path(trained).read_bytes()
+    assert native_path(output, ".ubj").read_bytes() == native_path(trained, ".ubj").read_bytes()
 
 
 def test_other_settings_give_another_model(tiny, trained, tmp_path):
@@ -112,7 +112,7 @@ def test_another_native_model_is_noticed(tiny, trained, tmp_path):
         trained.read_bytes(),
         None,
         certificate_path(trained).read_bytes(),
-        native_path(other).read_bytes(),
+        native_path(other, ".ubj").read_bytes(),
     )
     settings = settings_of(tiny, lake="/no/lake")
     with pytest.raises(ModelRefused, match="margins differ from native"):

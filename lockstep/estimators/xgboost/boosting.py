@@ -1,146 +1,82 @@
-"""XGBoost as a training runs it, and its parameters, tried before anything is read.
-
-What a parameter may be XGBoost knows best. So the declared ones train one round on a few made-up
-rows: what it refuses, warns of or does not use is refused here, and the booster that comes out
-must be one that can be compiled.
-"""
+"""XGBoost as a training runs it."""
 
 from __future__ import annotations
 
-import json
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
-import numpy as np
-
 from lockstep.errors import UsageError
-from lockstep.estimators.xgboost.forest import read_forest, require_objective, require_trees
+from lockstep.estimators.protocol import Examples, library
 
-__all__ = ["boost", "reason", "require_parameters"]
+__all__ = ["best_rounds", "boost", "import_xgboost", "reason"]
 
-_OF_FEATURES = frozenset({"monotone_constraints", "interaction_constraints"})
-"""Parameters that can be tried only when the features are known."""
-_ELSEWHERE: Mapping[str, str] = {
-    "missing": "nothing: a null is NaN in features.py, and NaN only is missing",
-    "early_stopping_rounds": "trees=, how many rounds there are: all of them are trained",
-    "n_estimators": "trees=, beside parameters=",
-    "num_boost_round": "trees=, beside parameters=",
-    "num_round": "trees=, beside parameters=",
-    "n_jobs": "threads=, beside parameters=",
-    "nthread": "threads=, beside parameters=",
-    "num_class": "nothing: two classes are binary:logistic, and a number has none",
-    "enable_categorical": "nothing: features.py gives a category its number (lookup)",
-}
-_SAME = (
-    ("eta", "learning_rate"),
-    ("gamma", "min_split_loss"),
-    ("lambda", "reg_lambda"),
-    ("alpha", "reg_alpha"),
-    ("seed", "random_state"),
-)
-_UNUSED = re.compile(r"Parameters: \{ (.*?) \} are not used", re.DOTALL)
 _PREFIX = re.compile(r"^\[[\d:]+\]\s+(WARNING:\s+)?\S+:\d+:\s*")
+_HELD_OUT = "held_out"
+
+
+def import_xgboost(who: str) -> Any:
+    """Raises UsageError where it is not installed."""
+    return library("xgboost", who=who, extra="train")
 
 
 def boost(
     parameters: Mapping[str, Any],
-    matrix: np.ndarray[Any, np.dtype[np.float32]],
-    label: np.ndarray[Any, Any],
+    examples: Examples,
     *,
     features: Sequence[str],
     rounds: int,
     threads: int,
-    callbacks: Sequence[Any] = (),
+    held_out: Examples | None = None,
+    stop_after: int | None = None,
+    advanced: Callable[[], None] = lambda: None,
 ) -> Any:
-    """An xgboost.Booster. Raises UsageError for what XGBoost refuses, in its words."""
+    """An xgboost.Booster. Raises UsageError for what XGBoost refuses, in its words.
+
+    With `held_out` it has its best rounds only: those after which nothing got better on these
+    rows for `stop_after` rounds, by the last eval_metric.
+    """
+    import_xgboost("training")
     import xgboost
+
+    class Rounds(xgboost.callback.TrainingCallback):
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            advanced()
+            return False
 
     with _refusals():
+        about = {"feature_names": list(features), "nthread": threads}
         rows = xgboost.QuantileDMatrix(
-            matrix,
-            label=label,
-            feature_names=list(features),
-            nthread=threads,
+            examples.matrix,
+            label=examples.label,
+            weight=examples.weight,
             max_bin=parameters.get("max_bin"),
+            **about,
         )
-        settings = {**parameters, "nthread": threads}
-        return xgboost.train(settings, rows, rounds, callbacks=list(callbacks))
-
-
-def require_parameters(parameters: Mapping[str, Any], features: Sequence[str] = ()) -> None:
-    """Try the parameters. Raises UsageError naming one that is wrong, and what to write.
-
-    Without `features` those that speak of single features are left for later.
-    """
-    import xgboost
-
-    for name in parameters:
-        if name in _ELSEWHERE:
-            raise _misplaced(name)
-    for one, other in _SAME:
-        if one in parameters and other in parameters:
-            raise UsageError(
-                f"parameters has {one!r} and {other!r}, which are two names of one parameter",
-                next=f"leave one of them out: {other!r}, for instance",
+        watched = []
+        if held_out is not None:
+            beside = xgboost.DMatrix(
+                held_out.matrix, label=held_out.label, weight=held_out.weight, **about
             )
-    if "objective" not in parameters:
-        raise UsageError(
-            "parameters names no objective, and XGBoost would take reg:squarederror unasked",
-            next='write "objective": "binary:logistic" for a probability, or "reg:squarederror" for'
-            " a number",
+            watched.append((beside, _HELD_OUT))
+        booster = xgboost.train(
+            {**parameters, "nthread": threads},
+            rows,
+            rounds,
+            evals=watched,
+            early_stopping_rounds=stop_after if watched else None,
+            verbose_eval=False,
+            callbacks=[Rounds()],
         )
-    require_objective(parameters["objective"])
-    require_trees(parameters.get("booster", "gbtree"))
-    tried = {n: value for n, value in parameters.items() if features or n not in _OF_FEATURES}
-    names = list(features) or ["a feature"]
-    matrix = np.array([[0], [1], [2], [3]], np.float32) * np.ones((1, len(names)), np.float32)
-    label = np.array([0, 1, 0, 1], np.float32)
-    # What the parameters say of warnings is not asked here.
-    loud = {**tried, "verbosity": 1, "validate_parameters": True}
-    with warnings.catch_warnings(record=True) as said, xgboost.config_context(verbosity=1):
-        warnings.simplefilter("always")
-        booster = boost(loud, matrix, label, features=names, rounds=1, threads=1)
-    for warning in said:
-        if issubclass(warning.category, UserWarning):
-            _refuse(str(warning.message), booster)
-    read_forest(booster)
+        best = best_rounds(booster)
+        return booster if best is None else booster[:best]
 
 
-def _refuse(warning: str, booster: Any) -> None:
-    found = _UNUSED.search(warning)
-    if found is None:
-        raise UsageError(
-            f"XGBoost warns of the parameters: {reason(warning)}", next="mend parameters="
-        )
-    names = re.findall(r'"(.*?)"', found[1])
-    known = sorted(_known(json.loads(booster.save_config())["learner"]))
-    near = get_close_matches(names[0], known, 3)
-    raise UsageError(
-        f"XGBoost knows no parameter {', '.join(map(repr, names))}, and would go on without it",
-        next=f"write {' or '.join(map(repr, near))}" if near else f"leave {names[0]!r} out",
-    )
-
-
-def _misplaced(name: str) -> UsageError:
-    return UsageError(
-        f"{name!r} is none of the booster's parameters", next=f"write {_ELSEWHERE[name]}"
-    )
-
-
-def _known(config: Any) -> Iterator[str]:
-    """Every name in a booster's configuration."""
-    if isinstance(config, dict):
-        for name, value in config.items():
-            if isinstance(value, str):
-                yield name
-            yield from _known(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _known(value)
+def best_rounds(booster: Any) -> int | None:
+    """How many rounds were the best; None where nobody stopped early."""
+    best = booster.attr("best_iteration")
+    return int(best) + 1 if best is not None and best.isdecimal() else None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""XGBoost's trees as an ONNX TreeEnsemble that adds the same float32 numbers in the same order.
+"""XGBoost's trees, read from its own file, so that they add the same float32 numbers in one order.
 
 XGBoost answers ((base + leaf of tree 0) + leaf of tree 1) + ... in float32. ONNX Runtime, on
 one thread, adds leaves in the order of the trees, so the base margin is added to the leaves of
@@ -10,34 +10,34 @@ it is one bit off for some models.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import spox.opset.ai.onnx.ml.v5 as ml
-import spox.opset.ai.onnx.v21 as op
-from spox import Var
 
 from lockstep.compiled_model.manifest import Estimator
 from lockstep.errors import UsageError
+from lockstep.estimators.protocol import Gives
 
 __all__ = [
     "OBJECTIVES",
     "Forest",
-    "margin_and_score",
+    "gives",
     "read_forest",
     "require_objective",
     "require_trees",
 ]
 
-_LINKS = {"binary:logistic": "logistic", "reg:squarederror": "identity"}
+_LINKS: Mapping[str, Literal["logistic", "identity"]] = {
+    "binary:logistic": "logistic",
+    "reg:squarederror": "identity",
+}
 OBJECTIVES = tuple(_LINKS)
 """Those that can be compiled exactly."""
 _LEAST = np.float32(1e-6)
 """XGBoost takes the logit of no score nearer to 0 or 1."""
-_SUM = 1
-_BRANCH_LT = 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_forest(booster: Any) -> Forest:
     estimator = Estimator(
         kind="xgboost",
         objective=objective,
-        link=_LINKS[objective],  # type: ignore[arg-type]
+        link=_LINKS[objective],
         trees=len(trees),
         depth=builder.depth,
     )
@@ -98,6 +98,11 @@ def require_objective(objective: Any) -> None:
     )
 
 
+def gives(objective: str) -> Gives:
+    """What an objective's scores are."""
+    return "probability" if _LINKS[objective] == "logistic" else "number"
+
+
 def require_trees(booster: Any) -> None:
     """Raises UsageError for a kind of booster that cannot be compiled exactly."""
     if booster != "gbtree":
@@ -105,30 +110,6 @@ def require_trees(booster: Any) -> None:
             f"the booster {booster!r} cannot be compiled exactly (can be: gbtree)",
             next='"booster": "gbtree", or leave it out',
         )
-
-
-def margin_and_score(matrix: Var, forest: Forest) -> tuple[Var, Var]:
-    """The estimator's graph on float32[n, features]: margin and score, float32[n]."""
-    total = ml.tree_ensemble(
-        matrix,
-        aggregate_function=_SUM,
-        n_targets=1,
-        leaf_targetids=[0] * len(forest.leaf),
-        leaf_weights=np.array(forest.leaf, np.float32),
-        nodes_featureids=forest.feature,
-        nodes_splits=np.array(forest.threshold, np.float32),
-        nodes_modes=np.full(len(forest.feature), _BRANCH_LT, np.uint8),
-        nodes_missing_value_tracks_true=forest.missing_left,
-        nodes_truenodeids=forest.left,
-        nodes_trueleafs=forest.left_leaf,
-        nodes_falsenodeids=forest.right,
-        nodes_falseleafs=forest.right_leaf,
-        tree_roots=forest.roots,
-    )
-    margin = op.squeeze(total, op.const([1]))
-    # An identity, because two outputs of a graph may not be the same value.
-    score = op.sigmoid(margin) if forest.estimator.link == "logistic" else op.identity(margin)
-    return margin, score
 
 
 class _Builder:

@@ -8,52 +8,134 @@ reach it must be those of features.py, null as NaN.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from lockstep.errors import UsageError
+from lockstep.compiled_model.manifest import Estimator as Described
+from lockstep.compiled_model.native_file import NativeFile
+from lockstep.errors import ModelRefused, UsageError
+from lockstep.estimators.protocol import Answers, Cuts, Floats, Gives, Native, listed
+from lockstep.estimators.xgboost.boosting import best_rounds, import_xgboost, reason
+from lockstep.estimators.xgboost.forest import Forest, gives, read_forest
 
-__all__ = ["Answers", "native_answers", "native_booster"]
+if TYPE_CHECKING:
+    from spox import Var
 
-Answers = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
-"""(score, margin), float32[n] each."""
+__all__ = ["PACKAGES", "XGBoostModel"]
+
+PACKAGES = ("xgboost",)
 
 
-def native_booster(model: Any, features: Sequence[str]) -> Any:
-    """The xgboost.Booster that `model` means, whose matrix has the columns `features`.
+class XGBoostModel(Native):
+    """A booster of decision trees."""
 
-    `model` is a Booster, or one of XGBoost's estimators in scikit-learn's style, which predicts
-    with its best rounds only. Raises UsageError for a booster that was stopped early and does not
-    say which rounds are meant, for features of other names, order or number, and for an estimator
-    that has another number than NaN for what is missing.
-    """
-    import xgboost
+    kind = "xgboost"
+    reads = "XGBoost's .ubj or .json, which booster.save_model(...) writes"
+    packages = PACKAGES
+    score_bound = 2e-7
+    """ONNX Runtime's sigmoid differs from XGBoost's in the last bit."""
 
-    estimator = isinstance(model, xgboost.XGBModel)
-    if estimator and model.__sklearn_is_fitted__():
-        _require_nan(model.missing)
-        booster = model.get_booster()
-        best = _best_rounds(booster)
-        booster = booster if best is None else booster[:best]
-    elif isinstance(model, xgboost.Booster):
-        booster = model
+    def __init__(self, booster: Any, *, said: str = "") -> None:
+        """Raises UsageError for a booster that was stopped early and does not say which rounds
+        are meant, or that cannot be compiled exactly."""
         _require_whole(booster)
-    else:
-        raise UsageError(
-            f"{type(model).__name__} is no trained xgboost.Booster",
-            next="compile_model(booster=xgboost.train(...), ...)",
-        )
-    _require_features(booster, features)
-    return booster
+        self.booster = booster
+        self.forest: Forest = read_forest(booster)
+        self._said = said
 
+    @classmethod
+    def of(cls, model: object) -> Self | None:
+        """A Booster, or one of XGBoost's estimators in scikit-learn's style, which predicts with
+        its best rounds only.
 
-def native_answers(booster: Any, matrix: np.ndarray[Any, Any]) -> Answers:
-    """XGBoost's own scores and margins. inplace_predict, because a DMatrix refuses infinity."""
-    score = booster.inplace_predict(matrix, predict_type="value", missing=np.nan)
-    margin = booster.inplace_predict(matrix, predict_type="margin", missing=np.nan)
-    return score.astype(np.float32, copy=False), margin.astype(np.float32, copy=False)
+        Raises UsageError for an estimator that has another number than NaN for what is missing.
+        """
+        # Who has an object of it has imported it.
+        xgboost = sys.modules.get(cls.kind)
+        if xgboost is None:
+            return None
+        if isinstance(model, xgboost.XGBModel) and model.__sklearn_is_fitted__():
+            _require_nan(model.missing)
+            booster = model.get_booster()
+            best = best_rounds(booster)
+            return cls(booster if best is None else booster[:best])
+        return cls(model) if isinstance(model, xgboost.Booster) else None
+
+    @classmethod
+    def recognises(cls, data: bytes) -> bool:
+        """A JSON object, as text or as UBJSON, that has a learner."""
+        begin = data[:4096]
+        return begin.lstrip()[:1] == b"{" and b"learner" in begin
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """From UBJSON or JSON."""
+        xgboost = import_xgboost("the native model")
+        booster = xgboost.Booster({"nthread": 1})
+        try:
+            booster.load_model(bytearray(data))
+        except xgboost.core.XGBoostError as error:
+            raise ModelRefused(f"XGBoost cannot read the model: {reason(error)}") from None
+        return cls(booster)
+
+    def file(self) -> NativeFile:
+        """UBJSON."""
+        return NativeFile(".ubj", bytes(self.booster.save_raw("ubj")))
+
+    @property
+    def about(self) -> Described:
+        return self.forest.estimator
+
+    @property
+    def gives(self) -> Gives:
+        return gives(self.about.objective)
+
+    @property
+    def feature_names(self) -> Sequence[str] | None:
+        names: Sequence[str] | None = self.booster.feature_names
+        return names
+
+    def require_features(self, features: Sequence[str]) -> None:
+        """A booster without names has their number only."""
+        number = self.booster.num_features()
+        if number != len(features):
+            raise UsageError(
+                f"the booster has {number} features, features.py makes {len(features)}"
+                f" ({listed(features)})",
+                next="train it on the matrix of features.py: trace(...).reader().read(columns)",
+            )
+        for position, (own, wanted) in enumerate(
+            zip(self.feature_names or features, features, strict=True)
+        ):
+            if own != wanted:
+                raise UsageError(
+                    f"feature {position} is {own!r} in the booster and {wanted!r} in features.py:"
+                    " they have another order, or are others",
+                    next=f"train it on the columns in this order: {listed(features)}",
+                )
+
+    def answers(self, matrix: Floats) -> Answers:
+        """inplace_predict, because a DMatrix refuses infinity."""
+        score = self.booster.inplace_predict(matrix, predict_type="value", missing=np.nan)
+        margin = self.booster.inplace_predict(matrix, predict_type="margin", missing=np.nan)
+        return score.astype(np.float32, copy=False), margin.astype(np.float32, copy=False)
+
+    def graph(self, matrix: Var) -> tuple[Var, Var]:
+        from lockstep.estimators.xgboost.graph import margin_and_score
+
+        return margin_and_score(matrix, self.forest)
+
+    def cuts(self) -> Cuts:
+        """The thresholds."""
+        feature = np.array(self.forest.feature)
+        threshold = np.array(self.forest.threshold, np.float32)
+        return [threshold[feature == position] for position in range(self.forest.features)]
+
+    def summary(self) -> str:
+        return self._said or super().summary()
 
 
 def _require_nan(missing: Any) -> None:
@@ -65,42 +147,12 @@ def _require_nan(missing: Any) -> None:
         )
 
 
-def _best_rounds(booster: Any) -> int | None:
-    """How many rounds were the best; None where nobody stopped early."""
-    best = booster.attr("best_iteration")
-    return int(best) + 1 if best is not None and best.isdecimal() else None
-
-
 def _require_whole(booster: Any) -> None:
-    best, rounds = _best_rounds(booster), booster.num_boosted_rounds()
+    best, rounds = best_rounds(booster), booster.num_boosted_rounds()
     if best is not None and best != rounds:
         raise UsageError(
             f"the booster was stopped early: its first {best} rounds were the best,"
             f" and it has {rounds}",
-            next="compile booster[: booster.best_iteration + 1]; or, if all rounds are meant,"
+            next="take booster[: booster.best_iteration + 1]; or, if all rounds are meant,"
             " booster.set_attr(best_iteration=None) first",
         )
-
-
-def _require_features(booster: Any, features: Sequence[str]) -> None:
-    number = booster.num_features()
-    if number != len(features):
-        raise UsageError(
-            f"the booster has {number} features, features.py makes {len(features)}"
-            f" ({_listed(features)})",
-            next="train it on the matrix of features.py: trace(...).reader().read(columns)",
-        )
-    for position, (own, wanted) in enumerate(
-        zip(booster.feature_names or features, features, strict=True)
-    ):
-        if own != wanted:
-            raise UsageError(
-                f"feature {position} is {own!r} in the booster and {wanted!r} in features.py:"
-                " they have another order, or are others",
-                next=f"train it on the columns in this order: {_listed(features)}",
-            )
-
-
-def _listed(names: Sequence[str], most: int = 20) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
