@@ -48,6 +48,9 @@ PARTS = (
     ),
     Part("Local time", "lockstep.features.localtime", ("Zone.load", "local_time")),
     Part("A model", "lockstep.training.definition", ("Definition", "Label", "Period")),
+    Part("Estimators", "lockstep.estimators.xgboost.estimator", ("XGBoost",), whole=False),
+    Part("A trained model", "lockstep.estimators.trained", ("Trained",), whole=False),
+    Part("Weights", "lockstep.training.weights", ("Weight",)),
     Part("Recorded events", "lockstep.training.loading"),
     Part("Contracts", "lockstep.contracts.document"),
     Part("A contract's fields", "lockstep.contracts.field", ("KEYWORDS", "RESERVED"), False, False),
@@ -100,10 +103,12 @@ def _section(part: Part) -> str:
 
 
 def _home(part: Part, names: Sequence[str]) -> str:
-    """Where users import these names from: the package, where it has them."""
-    package = part.module.rpartition(".")[0]
-    exported = getattr(importlib.import_module(package), "__all__", ()) if package else ()
-    return package if set(names) <= set(exported) else part.module
+    """Where users import these names from: the outermost package that has them."""
+    parts = part.module.split(".")
+    for package in (".".join(parts[:length]) for length in range(1, len(parts))):
+        if set(names) <= set(getattr(importlib.import_module(package), "__all__", ())):
+            return package
+    return part.module
 
 
 def _entry(module: Any, name: str) -> str:
