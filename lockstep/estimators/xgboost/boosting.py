@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from lockstep.errors import UsageError
+from lockstep.errors import UsageError, printable
 from lockstep.estimators.protocol import Examples, library
 
 __all__ = ["best_rounds", "boost", "import_xgboost", "reason"]
@@ -96,4 +96,4 @@ def reason(error: Exception | str) -> str:
         .split("Stack trace:")[0]
         .split("Objective candidate:")[0]
     )
-    return " ".join(words.split())[:300]
+    return printable(" ".join(words.split()), 300)

@@ -74,7 +74,9 @@ def read_forest(booster: Any) -> Forest:
     if not trees:
         raise UsageError("the booster has no trees")
     builder = _Builder(_base_margin(learner, objective))
+    features = int(learner["learner_model_param"]["num_feature"])
     for tree in trees:
+        _require_tree(tree, features)
         builder.add(tree)
     estimator = Estimator(
         kind="xgboost",
@@ -83,7 +85,6 @@ def read_forest(booster: Any) -> Forest:
         trees=len(trees),
         depth=builder.depth,
     )
-    features = int(learner["learner_model_param"]["num_feature"])
     return Forest(estimator, features, **builder.tables)
 
 
@@ -109,6 +110,28 @@ def require_trees(booster: Any) -> None:
         raise UsageError(
             f"the booster {booster!r} cannot be compiled exactly (can be: gbtree)",
             next='"booster": "gbtree", or leave it out',
+        )
+
+
+def _require_tree(tree: Mapping[str, Any], features: int) -> None:
+    """Raises UsageError for places that are none: XGBoost would read beside its memory."""
+    lefts, rights, asked = (
+        tree[name] for name in ("left_children", "right_children", "split_indices")
+    )
+    branches = [node for node, left in enumerate(lefts) if left != -1]
+    children = [(node, child) for node in branches for child in (lefts[node], rights[node])]
+    # Children come after their parents: so there is no circle, and each is reached once.
+    whole = (
+        len(lefts) == len(rights) == len(asked) > 0
+        and all(node < child < len(lefts) for node, child in children)
+        and len({child for _, child in children}) == len(children)
+        and {0, *(child for _, child in children)} >= {*branches}
+        and all(0 <= asked[node] < features for node in branches)
+    )
+    if not whole:
+        raise UsageError(
+            "a tree of the booster is damaged: its nodes lead to none, or ask for no feature",
+            next="save it again, whole",
         )
 
 

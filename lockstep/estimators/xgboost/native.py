@@ -16,9 +16,10 @@ import numpy as np
 
 from lockstep.compiled_model.manifest import Estimator as Described
 from lockstep.compiled_model.native_file import NativeFile
-from lockstep.errors import ModelRefused, UsageError
+from lockstep.errors import UsageError
 from lockstep.estimators.protocol import Answers, Cuts, Floats, Gives, Native, listed
-from lockstep.estimators.xgboost.boosting import best_rounds, import_xgboost, reason
+from lockstep.estimators.xgboost.boosting import best_rounds
+from lockstep.estimators.xgboost.file import open_booster
 from lockstep.estimators.xgboost.forest import Forest, gives, read_forest
 
 if TYPE_CHECKING:
@@ -73,13 +74,7 @@ class XGBoostModel(Native):
     @classmethod
     def load(cls, data: bytes) -> Self:
         """From UBJSON or JSON."""
-        xgboost = import_xgboost("the native model")
-        booster = xgboost.Booster({"nthread": 1})
-        try:
-            booster.load_model(bytearray(data))
-        except xgboost.core.XGBoostError as error:
-            raise ModelRefused(f"XGBoost cannot read the model: {reason(error)}") from None
-        return cls(booster)
+        return cls(open_booster(data))
 
     def file(self) -> NativeFile:
         """UBJSON."""
