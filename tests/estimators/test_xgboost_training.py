@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lockstep.errors import UsageError
 from lockstep.estimators import Examples, XGBoost
 from lockstep.estimators.xgboost import XGBoostModel
 from lockstep.progress import Silent
@@ -152,6 +153,21 @@ def test_weights_of_held_out_rows_say_which_of_them_matter():
         for rows in (few, cut, dataclasses.replace(few, weight=None))
     ]
     assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        {"eval_metric": "loglos"},
+        {"eval_metric": ["auc", "mlogloss"]},
+        {"disable_default_eval_metric": True},
+    ],
+    ids=str,
+)
+def test_a_metric_that_nobody_can_stop_by_is_refused_before_anything_is_read(metric):
+    with pytest.raises(UsageError, match="XGBoost refuses to train"):
+        XGBoost({**BINARY, **metric}, 20, stop_after=5).require()
+    XGBoost({**BINARY, "eval_metric": ["auc", "error"]}, 20, stop_after=5).require()
 
 
 @pytest.mark.parametrize("stop_after", [None, 5])

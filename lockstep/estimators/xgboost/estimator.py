@@ -96,7 +96,7 @@ class XGBoost(Estimator):
 
     def require(self, features: Sequence[str] = ()) -> None:
         """Train one round of made-up rows."""
-        require_parameters(self.parameters, features)
+        require_parameters(self.parameters, features, stops=self.wants_held_out)
 
     def described(self) -> dict[str, Any]:
         """What is not declared is left out."""

@@ -45,10 +45,13 @@ _SAME = (
 _UNUSED = re.compile(r"Parameters: \{ (.*?) \} are not used", re.DOTALL)
 
 
-def require_parameters(parameters: Mapping[str, Any], features: Sequence[str] = ()) -> None:
+def require_parameters(
+    parameters: Mapping[str, Any], features: Sequence[str] = (), *, stops: bool = False
+) -> None:
     """Try the parameters. Raises UsageError naming one that is wrong, and what to write.
 
-    Without `features` those that speak of single features are left for later.
+    Without `features` those that speak of single features are left for later. Metrics are measured
+    only where a training `stops` by them.
     """
     xgboost = import_xgboost("estimator=XGBoost(...)")
     for name in parameters:
@@ -77,7 +80,9 @@ def require_parameters(parameters: Mapping[str, Any], features: Sequence[str] = 
     loud = {**tried, "verbosity": 1, "validate_parameters": True}
     with warnings.catch_warnings(record=True) as said, xgboost.config_context(verbosity=1):
         warnings.simplefilter("always")
-        booster = boost(loud, Examples(matrix, label), features=names, rounds=1, threads=1)
+        rows = Examples(matrix, label)
+        watched: dict[str, Any] = {"held_out": rows, "stop_after": 1} if stops else {}
+        booster = boost(loud, rows, features=names, rounds=1, threads=1, **watched)
     for warning in said:
         if issubclass(warning.category, UserWarning):
             _refuse(str(warning.message), booster)
