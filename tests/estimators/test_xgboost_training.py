@@ -170,6 +170,28 @@ def test_a_metric_that_nobody_can_stop_by_is_refused_before_anything_is_read(met
     XGBoost({**BINARY, "eval_metric": ["auc", "error"]}, 20, stop_after=5).require()
 
 
+def test_a_metric_that_is_not_finite_stops_nothing_silently():
+    """Relative errors of a label that is 0 are infinite: no round would be better than the first."""
+    relative = {"objective": "reg:squarederror", "eval_metric": ["rmse", "mape"]}
+    number = (np.abs(X[:, 0]) + 1).astype(np.float32)
+    learned = Examples(X[:1_000], number[:1_000])
+    with_zero = number[1_000:].copy()
+    with_zero[7] = 0
+    for label in (with_zero, number[1_000:]):
+        beside = Examples(X[1_000:], label)
+        if label is with_zero:
+            with pytest.raises(UsageError, match=r"'mape' on .* is (inf|nan) after round 1,") as no:
+                fitted(relative, 30, examples=learned, held_out=beside, stop_after=5)
+            assert "eval_metric" in (no.value.next or "")
+        else:
+            kept = fitted(relative, 30, examples=learned, held_out=beside, stop_after=5)
+            assert kept.about.trees > 1
+    # Only the metric that decides has to be finite: the last.
+    turned = {**relative, "eval_metric": ["mape", "rmse"]}
+    beside = Examples(X[1_000:], with_zero)
+    assert fitted(turned, 30, examples=learned, held_out=beside, stop_after=5).about.trees > 1
+
+
 @pytest.mark.parametrize("stop_after", [None, 5])
 def test_what_is_declared_is_described(stop_after):
     declared = XGBoost(BINARY, 20, threads=2, stop_after=stop_after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,8 @@ def boost(
     """An xgboost.Booster. Raises UsageError for what XGBoost refuses, in its words.
 
     With `held_out` it has its best rounds only: those after which nothing got better on these
-    rows for `stop_after` rounds, by the last eval_metric.
+    rows for `stop_after` rounds, by the last eval_metric. A metric that is no finite number says
+    of no round whether it is better: refused too.
     """
     import_xgboost("training")
     import xgboost
@@ -54,7 +56,8 @@ def boost(
             max_bin=parameters.get("max_bin"),
             **about,
         )
-        watched = []
+        watched: list[Any] = []
+        heard: dict[str, dict[str, list[float]]] = {}
         if held_out is not None:
             beside = xgboost.DMatrix(
                 held_out.matrix, label=held_out.label, weight=held_out.weight, **about
@@ -65,12 +68,29 @@ def boost(
             rows,
             rounds,
             evals=watched,
+            evals_result=heard,
             early_stopping_rounds=stop_after if watched else None,
             verbose_eval=False,
             callbacks=[Rounds()],
         )
-        best = best_rounds(booster)
-        return booster if best is None else booster[:best]
+    _require_finite(heard.get(_HELD_OUT, {}))
+    best = best_rounds(booster)
+    return booster if best is None else booster[:best]
+
+
+def _require_finite(heard: Mapping[str, Sequence[float]]) -> None:
+    """Raises UsageError for a round of which the metric that decides, the last, says nothing."""
+    if not heard:
+        return
+    name, values = list(heard.items())[-1]
+    for position, value in enumerate(values):
+        if not math.isfinite(value):
+            raise UsageError(
+                f"the eval_metric {name!r} on the held-out events is {value} after round"
+                f" {position + 1}, so it cannot say which rounds are the best",
+                left="nothing: no model was trained",
+                next="an eval_metric that is finite for these labels, such as rmse or logloss",
+            )
 
 
 def best_rounds(booster: Any) -> int | None:

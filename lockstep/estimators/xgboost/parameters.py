@@ -20,7 +20,12 @@ from lockstep.errors import UsageError
 from lockstep.estimators.protocol import Examples
 from lockstep.estimators.xgboost.boosting import boost, import_xgboost, reason
 from lockstep.estimators.xgboost.constraints import CONSTRAINTS, require_constraints
-from lockstep.estimators.xgboost.forest import read_forest, require_objective, require_trees
+from lockstep.estimators.xgboost.forest import (
+    gives,
+    read_forest,
+    require_objective,
+    require_trees,
+)
 
 __all__ = ["require_parameters"]
 
@@ -75,7 +80,9 @@ def require_parameters(
     tried = {n: value for n, value in parameters.items() if features or n not in CONSTRAINTS}
     names = list(features) or ["a feature"]
     matrix = np.array([[0], [1], [2], [3]], np.float32) * np.ones((1, len(names)), np.float32)
-    label = np.array([0, 1, 0, 1], np.float32)
+    # Relative metrics are infinite where a number is 0, and recorded ones need not have any.
+    least = 0 if gives(parameters["objective"]) == "probability" else 0.5
+    label = np.array([least, 1, least, 1], np.float32)
     # What the parameters say of warnings is not asked here.
     loud = {**tried, "verbosity": 1, "validate_parameters": True}
     with warnings.catch_warnings(record=True) as said, xgboost.config_context(verbosity=1):
