@@ -1,4 +1,5 @@
-"""Functions of a use case, called so that what goes wrong in them is said with its line."""
+"""Functions of a use case, called so that what goes wrong in them is said with its line, and so
+that they change nothing that was read."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from pathlib import Path
 from sysconfig import get_paths
 
 import lockstep
+from lockstep.contracts import Columns
 from lockstep.errors import LockstepError, UsageError
 
-__all__ = ["asking", "is_own"]
+__all__ = ["asking", "is_own", "lent"]
 
 _LONGEST = 300
 _OTHERS = tuple(
@@ -30,11 +32,25 @@ def is_own(file: str) -> bool:
     return Path(file).is_absolute() and not file.startswith(_OTHERS)
 
 
+def lent(columns: Columns) -> Columns:
+    """The same values, which whoever gets them cannot change."""
+    views = {name: column.view() for name, column in columns.items()}
+    for view in views.values():
+        view.setflags(write=False)
+    return views
+
+
 @contextmanager
-def asking(what: str, *, but: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def asking(
+    what: str,
+    *,
+    but: type[Exception] | tuple[type[Exception], ...] = (),
+    secret: bool = False,
+) -> Iterator[None]:
     """Call code of `what` inside. What it raises becomes a UsageError with its file and line.
 
     Lockstep's own errors stay what they are, and so does what the caller words itself: `but`.
+    The words of an exception may repeat what the code was given: not where that is `secret`.
     """
     try:
         yield
@@ -43,11 +59,11 @@ def asking(what: str, *, but: type[Exception] | tuple[type[Exception], ...] = ()
     except but:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:_LONGEST]
+        said = "" if secret else ": " + " ".join(str(error).split())[:_LONGEST]
         raise UsageError(
-            f"{what} raised {type(error).__name__}: {said}{_place(error)}",
+            f"{what} raised {type(error).__name__}{said}{_place(error)}",
             next="mend it there",
-        ) from error
+        ) from (None if secret else error)
 
 
 def _place(error: Exception) -> str:

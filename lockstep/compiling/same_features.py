@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lockstep.compiled_model.parts import Matrix
-from lockstep.compiling.asking import asking
+from lockstep.compiling.asking import asking, lent
 from lockstep.compiling.edges import spread
 from lockstep.compiling.graph import Traced
 from lockstep.contracts import Columns, Contract, model_inputs
@@ -124,12 +124,8 @@ def numpy_features(traced: Traced, columns: Columns) -> Floats:
     wanted = [*(field.name for field in traced.contract.fields), *traced.windows.names]
     event = model_inputs(columns, [name for name in wanted if name in columns])
     rows = len(next(iter(event.values())))
-    for name, column in event.items():
-        # Who changes a column in place would change it for everybody.
-        event[name] = column.view()
-        event[name].flags.writeable = False
     with asking("the features function, on NumPy,"), np.errstate(all="ignore"):
-        made = traced.function(event, traced.fitted)
+        made = traced.function(lent(event), traced.fitted)
         names = tuple(made)
     if names != traced.names:
         raise UsageError(

@@ -6,7 +6,7 @@ the contract is loaded, not ignored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,6 +98,10 @@ class Contract:
     @cached_property
     def by_name(self) -> dict[str, Field]:
         return {field.name: field for field in self.fields}
+
+    def are_sensitive(self, names: Iterable[str]) -> bool:
+        """Whether the value of one of these fields is not to be said."""
+        return any(self.by_name[name].sensitive for name in names)
 
     @cached_property
     def arrow_schema(self) -> pa.Schema:

@@ -160,7 +160,9 @@ def read_rows(
     used = truth.take(pa.array(found[known]))
     given = _columns(outcomes, label.fields, used)
     truths = np.full(len(known), np.nan, np.float32)
-    truths[known] = label_values(label, given, used.num_rows)
+    truths[known] = label_values(
+        label, given, used.num_rows, secret=outcomes.are_sensitive(label.fields)
+    )
     known &= ~np.isnan(truths)
     columns = windowed_columns(events, windows, table.filter(pa.array(known)))
     left_out = len(known) - int(known.sum() + early.sum() + late.sum())

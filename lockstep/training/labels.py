@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lockstep.compiling.asking import asking
+from lockstep.compiling.asking import asking, lent
 from lockstep.contracts import Columns, Contract
-from lockstep.declared import shown
 from lockstep.errors import UsageError
 from lockstep.training.definition import Definition, Label
 
@@ -19,17 +18,19 @@ __all__ = ["label_values", "require_labels"]
 
 
 def label_values(
-    label: Label, outcomes: Columns, rows: int
+    label: Label, outcomes: Columns, rows: int, *, secret: bool = False
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The label of each of `rows` outcomes, NaN where nobody knows; infinite beyond float32.
 
-    Raises UsageError for what is no number a row.
+    Raises UsageError for what is no number a row; of `secret` outcomes it says no value.
     """
-    with asking("the label's `of`"), np.errstate(all="ignore"):
-        found = label.of(outcomes)
+    with asking("the label's `of`", secret=secret), np.errstate(all="ignore"):
+        found = label.of(lent(outcomes))
     wanted = f"a NumPy array of {rows:,} numbers or truth values, one an outcome"
     if not isinstance(found, np.ndarray):
-        raise UsageError(f"the label's `of` returns {shown(found)}, not {wanted}", next=_OF)
+        raise UsageError(
+            f"the label's `of` returns a {type(found).__name__}, not {wanted}", next=_OF
+        )
     if found.dtype.kind not in "bfiu" or found.shape != (rows,):
         raise UsageError(
             f"the label's `of` returns {found.dtype} of the shape {found.shape}, not {wanted}",
@@ -92,7 +93,7 @@ def _require_values(
     row = int(wrong.argmax())
     wanted = "0 or 1" if binary else "a finite float32"
     objective = definition.estimator.objective
-    secret = any(outcomes.by_name[name].sensitive for name in definition.label.fields)
+    secret = outcomes.are_sensitive(definition.label.fields)
     raise UsageError(
         f"the label {definition.label.meaning!r} of event {rows.columns[events.id][row]!r}"
         f" is {'(sensitive)' if secret else _number(label[row])}, and {objective} learns {wanted}"

@@ -29,7 +29,7 @@ from lockstep.compiling import (
     same_features,
     trace,
 )
-from lockstep.compiling.asking import asking
+from lockstep.compiling.asking import asking, lent
 from lockstep.contracts import Columns, Contract
 from lockstep.declared import require
 from lockstep.errors import CheckFailed, LakeError, UsageError
@@ -286,7 +286,7 @@ def _fit(
 def _learn(definition: Definition, columns: Columns) -> Mapping[str, Any]:
     """What `fit` learns from the training rows."""
     with asking("fit"):
-        fitted = definition.fit(columns)
+        fitted = definition.fit(lent(columns))
     require(
         isinstance(fitted, Mapping),
         "what fit returns",

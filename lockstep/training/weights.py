@@ -10,15 +10,15 @@ gates mean the same whatever a training has weighed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from lockstep.compiling.asking import asking
+from lockstep.compiling.asking import asking, lent
 from lockstep.contracts import Columns, Contract
-from lockstep.declared import require, shown
+from lockstep.declared import require
 from lockstep.errors import UsageError
 
 __all__ = ["Weight", "require_fields", "weight_values"]
@@ -39,7 +39,9 @@ class Weight:
 
     of: Callable[[Columns, Columns], np.ndarray[Any, Any]]
     """(events, outcomes), the columns named below, row by row the same event -> one number a row,
-    0 or more, not all 0. A row that weighs 0 teaches nothing."""
+    0 or more, not all 0. A row that weighs 0 teaches the trees nothing; `fit` of features.py sees
+    it like any other. The columns cannot be written. `min_child_weight` counts weights, not rows:
+    weights far below 1 leave no split that it allows."""
     meaning: str
     """For people, and part of the training's fingerprint."""
     events: tuple[str, ...] = ()
@@ -101,11 +103,14 @@ def weight_values(
     contract, columns = events
     ids = columns[contract.id]
     read = {name: columns[name] for name in weight.events}
-    with asking("the weight's `of`"), np.errstate(all="ignore"):
-        found = weight.of(read, outcomes[1])
+    secret = contract.are_sensitive(weight.events) or outcomes[0].are_sensitive(weight.outcomes)
+    with asking("the weight's `of`", secret=secret), np.errstate(all="ignore"):
+        found = weight.of(lent(read), lent(outcomes[1]))
     wanted = f"a NumPy array of {len(ids):,} numbers, one a row"
     if not isinstance(found, np.ndarray):
-        raise UsageError(f"the weight's `of` returns {shown(found)}, not {wanted}", next=_OF)
+        raise UsageError(
+            f"the weight's `of` returns a {type(found).__name__}, not {wanted}", next=_OF
+        )
     if found.dtype.kind not in "bfiu" or found.shape != ids.shape:
         raise UsageError(
             f"the weight's `of` returns {found.dtype} of the shape {found.shape}, not {wanted}",
@@ -116,9 +121,6 @@ def weight_values(
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         row = int(wrong.argmax())
-        secret = _are_sensitive(contract, weight.events) or _are_sensitive(
-            outcomes[0], weight.outcomes
-        )
         raise UsageError(
             f"the weight {weight.meaning!r} of event {ids[row]!r} is"
             f" {'(sensitive)' if secret else f'{float(weights[row]):g}'}, and a weight is a finite"
@@ -131,7 +133,3 @@ def weight_values(
 
 
 _OF = "write one that computes with events[...] or outcomes[...], for every row"
-
-
-def _are_sensitive(contract: Contract, names: Sequence[str]) -> bool:
-    return any(contract.by_name[name].sensitive for name in names)

@@ -125,10 +125,22 @@ UNLEARNABLE = {
         labelled(lambda c: np.where(c["arr_delay"] > 15, "late", "not")),
         "the label's `of` returns <U4 of the shape",
     ),
-    "a label for all": (labelled(lambda c: True), "the label's `of` returns True, not"),
+    "a label for all": (labelled(lambda c: True), "the label's `of` returns a bool, not"),
     "a label that raises": (
         labelled(lambda c: c["delay"] > 15),
         r"the label's `of` raised KeyError: 'delay' at tests/training/test_learnable\.py:\d+",
+    ),
+    "a label that writes": (
+        {
+            "label": dataclasses.replace(
+                MODEL.label, fields=("event_id",), of=lambda c: c["event_id"].sort()
+            )
+        },
+        "the label's `of` raised ValueError: .* read-only",
+    ),
+    "fit that writes": (
+        {"fit": lambda columns: columns["seats"].sort() or {}},
+        "fit raised ValueError: .* read-only",
     ),
     "fit of nothing": ({"fit": lambda columns: None}, "what fit returns is None, not names"),
     "fit that raises": (
@@ -177,6 +189,17 @@ def test_a_feature_that_numpy_computes_otherwise_is_not_trained_on(tiny):
     log = made(far=lambda xp, event: xp.log(event["distance"]))
     with pytest.raises(ModelRefused, match=r"feature 'far' .* of training it is .* distance is"):
         trained(tiny, dataclasses.replace(SMALL, **log))
+
+
+def test_an_error_of_a_secret_label_is_not_said(tiny):
+    def of(columns):
+        raise ValueError(f"what of {columns['v'][0]}")
+
+    label = Label("a.json", ("v",), of, "v", timedelta(days=1))
+    for secret in (True, False):
+        with pytest.raises(UsageError, match="the label's `of` raised ValueError") as refused:
+            label_values(label, {"v": np.array([12345.0])}, 1, secret=secret)
+        assert ("12345" in refused.value.message) != secret
 
 
 def test_a_secret_label_is_not_said(tiny):

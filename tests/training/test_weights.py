@@ -99,7 +99,7 @@ WRONG = {
         lambda e, o: o["arr_delay"] > 15,
         r"every label of the training period, .* is 1: .* events that weigh more than 0",
     ),
-    "one for all": (lambda e, o: 1.0, "the weight's `of` returns 1.0, not a NumPy array"),
+    "one for all": (lambda e, o: 1.0, "the weight's `of` returns a float, not a NumPy array"),
     "of another length": (lambda e, o: e["distance"][1:], r"returns float64 of the shape \(\d+,\)"),
     "of text": (lambda e, o: np.full(len(e["distance"]), "1"), "returns <U1 of the shape"),
     "that raises": (
@@ -117,6 +117,39 @@ def test_a_wrong_weight_is_refused_before_anything_is_trained(tiny, monkeypatch,
     with pytest.raises(UsageError, match=said) as refused:
         trained(tiny, weighing(of))
     assert refused.value.next
+
+
+@pytest.mark.parametrize(("which", "name"), [(0, "seats"), (1, "event_id")])
+@pytest.mark.usefixtures("nothing_is_trained")
+def test_a_weight_cannot_change_what_is_learned(tiny, which, name):
+    def of(*given):
+        given[which][name][:] = given[which][name][0]
+        return np.ones(len(given[0]["seats"]))
+
+    weight = weighing(of, events=("seats",), outcomes=("event_id",))
+    with pytest.raises(UsageError, match="the weight's `of` raised ValueError: .* read-only"):
+        trained(tiny, weight)
+
+
+def raising(events, outcomes):
+    raise ValueError(f"what of {events['distance'][0]}")
+
+
+@pytest.mark.parametrize("of", [lambda e, o: e["distance"].tolist(), raising])
+@pytest.mark.parametrize("secret", [True, False])
+def test_what_a_weight_says_of_secret_fields_is_not_said(tiny, of, secret):
+    events = departures()
+    if secret:
+        properties = {**events.document["properties"]}
+        properties["distance"] = properties["distance"] | {"x-sensitive": True}
+        events = type(events).from_document({**events.document, "properties": properties})
+    plan = Plan("flight_delay", weighing(of), events, arrivals(), NO_WINDOWS, "", {})
+    with pytest.raises(UsageError, match="the weight's `of` r") as refused:
+        training.train(Settings(home=tiny.home, lake=tiny.lake), plan)
+    said = refused.value.message
+    assert ("returns a list, not" in said) == (of is not raising)
+    assert "ValueError" in said or of is not raising
+    assert ("what of" in said) == (of is raising and not secret)
 
 
 def test_a_secret_weight_is_not_said(tiny):
