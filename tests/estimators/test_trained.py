@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,16 @@ def test_its_features_are_those_of_features_py_in_their_order(tmp_path):
         estimator.require(NAMES)
     with pytest.raises(UsageError, match=r"has 5 features, features\.py makes 4"):
         estimator.require(NAMES[:4])
+
+
+@pytest.mark.parametrize("names", [NAMES[:4], [*NAMES, "f"]])
+def test_a_file_that_names_more_or_fewer_features_than_it_has_is_damaged(tmp_path, names):
+    document = json.loads(bytes(named().save_raw("json")))
+    document["learner"]["feature_names"] = names
+    estimator = file(tmp_path, "model.json", json.dumps(document).encode())
+    with pytest.raises(UsageError, match=rf"has 5 features and names {len(names)}") as refused:
+        estimator.require()
+    assert "model.json" in refused.value.message
 
 
 def test_features_without_names_have_no_order(tmp_path):

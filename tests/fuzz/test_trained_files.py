@@ -11,6 +11,7 @@ from lockstep.estimators.known import recognised
 from tests.estimators.test_xgboost_forest import booster
 from tests.fuzz.amount import AMOUNTS, fuzz
 
+NAMES = list("abcde")
 SOME = 4
 """Each input is read by a process of its own: fewer of them."""
 
@@ -19,7 +20,7 @@ SOME = 4
 @pytest.mark.parametrize("format", ["ubj", "json"])
 def test_any_file_is_opened_or_refused(amount: int, format: str) -> None:
     native = booster(trees=2, max_depth=2)
-    native.feature_names = list("abcde")
+    native.feature_names = NAMES
     whole = bytes(native.save_raw(format))
 
     def refusal(data: bytes) -> str | None:
@@ -29,6 +30,10 @@ def test_any_file_is_opened_or_refused(amount: int, format: str) -> None:
             return refused.message
         matrix = np.zeros((2, len(found.cuts())), np.float32)
         assert len(found.answers(matrix)[1]) == 2
+        try:
+            found.require_features(NAMES)
+        except UsageError as refused:
+            return refused.message
         return None
 
     def check(at: int, taken: int, put: bytes) -> None:

@@ -51,6 +51,11 @@ def open_booster(data: bytes) -> Any:
         json.loads(bytes(booster.save_raw("json")))
     except Exception as error:  # also names that are no UTF-8
         raise ModelRefused(f"XGBoost cannot read the model: {reason(error)}") from None
+    names, features = booster.feature_names, booster.num_features()
+    if names is not None and len(names) != features:
+        raise ModelRefused(
+            f"the model is damaged: it has {features} features and names {len(names)} of them"
+        )
     return booster
 
 
