@@ -254,13 +254,11 @@ def _require_place(output: Path, use_case: str) -> None:
 
 
 def _write(output: Path, trained: Any) -> None:
-    from lockstep.registry.locate import certificate_path, native_path, native_paths
+    from lockstep.registry.locate import certificate_path, native_path
 
     compiled = trained.compiled
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        for other in native_paths(output):
-            other.unlink()
         native_path(output, trained.native.suffix).write_bytes(trained.native.data)
         certificate_path(output).write_text(compiled.certificate.to_json() + "\n")
         output.write_bytes(compiled.model.data)

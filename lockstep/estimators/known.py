@@ -9,7 +9,7 @@ from lockstep.errors import ModelRefused, UsageError
 from lockstep.estimators.protocol import Native
 from lockstep.estimators.xgboost.native import XGBoostModel
 
-__all__ = ["load_native", "native_of", "recognised"]
+__all__ = ["kind_of", "load_native", "native_of", "recognised"]
 
 KNOWN: tuple[type[Native], ...] = (XGBoostModel,)
 
@@ -17,11 +17,16 @@ KNOWN: tuple[type[Native], ...] = (XGBoostModel,)
 def load_native(kind: str, data: bytes) -> Native:
     """The native model beside a compiled one whose manifest says `kind`.
 
-    Raises ModelRefused for one that cannot be read or is not what was compiled.
+    Raises ModelRefused for one that cannot be read, and UsageError where its library lacks.
     """
+    return kind_of(kind).load(data)
+
+
+def kind_of(kind: str) -> type[Native]:
+    """Native models of a kind. Raises ModelRefused for one that nobody here knows."""
     for known in KNOWN:
         if known.kind == kind:
-            return known.load(data)
+            return known
     raise ModelRefused(
         f"the model's estimator is {kind!r}; this Lockstep knows"
         f" {', '.join(known.kind for known in KNOWN)}",
@@ -46,7 +51,8 @@ def native_of(model: object) -> Native:
 def recognised(data: bytes, name: str) -> Native:
     """The native model in a user's file, whatever it is called.
 
-    Raises UsageError for a pickle, which nothing here opens, and for what no library here reads.
+    Raises UsageError for a pickle, which nothing here opens, and for what no library here reads;
+    ModelRefused for what a library does not read, or what cannot be compiled.
     """
     if _is_pickle(data):
         raise UsageError(

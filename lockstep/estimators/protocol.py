@@ -161,7 +161,7 @@ class Native(ABC):
     @abstractmethod
     def load(cls, data: bytes) -> Self:
         """What `file()` kept, or a user's file that is recognised. Never unpickles. Raises
-        UsageError for what cannot be compiled, ModelRefused for what cannot be read."""
+        ModelRefused for what cannot be read or compiled: UsageError says that a library lacks."""
 
     @abstractmethod
     def file(self) -> NativeFile:

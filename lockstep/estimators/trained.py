@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lockstep.declared import require
-from lockstep.errors import ModelRefused, UsageError
+from lockstep.errors import LockstepError, ModelRefused, UsageError
 from lockstep.estimators.known import recognised
 from lockstep.estimators.protocol import Estimator, Examples, Gives, Native
 from lockstep.progress import Progress
@@ -62,9 +62,7 @@ class Trained(Estimator):
         try:
             return recognised(self._data, str(self.path))
         except ModelRefused as error:
-            raise UsageError(
-                f"{self.path} cannot be read: {error.message}", next="save it again, whole"
-            ) from None
+            raise self._refusal(error) from None
 
     @property
     def rounds(self) -> int:
@@ -92,7 +90,19 @@ class Trained(Estimator):
                 next="booster.feature_names = [...], in its columns' order, and save it again",
             )
         if features:
-            self._native.require_features(features)
+            try:
+                self._native.require_features(features)
+            except UsageError as error:
+                raise self._refusal(error) from None
+
+    def _refusal(self, error: LockstepError) -> UsageError:
+        """What is in the file, and what to do with a file."""
+        return UsageError(
+            f"the model in {self.path} cannot be taken: {error.message}",
+            next=f"where it comes from: {error.next}; then save it again"
+            if error.next
+            else "save it again, whole",
+        )
 
     def described(self) -> dict[str, Any]:
         """The file's name and what is in it."""

@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from lockstep.errors import UsageError
+from lockstep.compiled_model.native_file import SUFFIXES
+from lockstep.errors import ModelRefused, UsageError, printable
 from lockstep.registry.mlflow import (
     CERTIFICATE_FILE,
     CHAMPION,
@@ -21,11 +22,13 @@ from lockstep.registry.mlflow import (
 )
 from lockstep.settings import Settings
 
-__all__ = ["Located", "certificate_path", "locate", "native_path", "native_paths"]
+__all__ = ["Located", "certificate_path", "locate", "native_path"]
 
 
 _CERTIFICATE, _NATIVE = ".certificate.json", f".{NATIVE_FILE}"
-_SUFFIX = r"\.[a-z0-9]{1,16}"
+_NATIVES = tuple(NATIVE_FILE + suffix for suffix in SUFFIXES)
+_UNTAGGED = f"{NATIVE_FILE}.ubj"
+"""What a version has that was registered before versions said it."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,16 @@ def native_path(model: Path, suffix: str) -> Path:
     return model.with_suffix(_NATIVE + suffix)
 
 
-def native_paths(model: Path) -> list[Path]:
-    """The native models that lie beside a model in a file: one, if nobody puts others there."""
-    wanted = re.compile(re.escape(model.with_suffix(_NATIVE).name) + _SUFFIX)
-    return sorted(path for path in model.parent.iterdir() if wanted.fullmatch(path.name))
-
-
 def _beside(path: Path) -> Located:
     """The model in a file, and what was written beside it."""
-    stem = re.fullmatch(
-        rf"(.*)({re.escape(_CERTIFICATE)}|{re.escape(_NATIVE)}{_SUFFIX})", path.name
-    )
-    if stem and (model := path.with_name(f"{stem[1]}.onnx")).is_file():
-        raise UsageError(f"{path} lies beside a compiled model, and is none", next=f"{model}")
+    for ending in (_CERTIFICATE, *(_NATIVE + suffix for suffix in SUFFIXES)):
+        model = path.with_name(f"{path.name.removesuffix(ending)}.onnx")
+        if path.name.endswith(ending) and model.is_file():
+            raise UsageError(f"{path} lies beside a compiled model, and is none", next=f"{model}")
     try:
-        certificate, native = certificate_path(path), native_paths(path)
+        certificate = certificate_path(path)
+        natives = [native_path(path, suffix) for suffix in SUFFIXES]
+        native = [beside for beside in natives if beside.is_file()]
         return Located(
             str(path),
             path.read_bytes(),
@@ -115,9 +113,13 @@ def locate(settings: Settings, text: str) -> Located:
     )
 
 
-def _registered_native(settings: Settings, use_case: str, version: ModelVersion) -> bytes | None:
-    """None for a version whose tag does not name one: anybody may change a tag."""
-    name = version.tags.get(NATIVE_TAG, "")
-    if not re.fullmatch(re.escape(NATIVE_FILE) + _SUFFIX, name):
-        return None
+def _registered_native(settings: Settings, use_case: str, version: ModelVersion) -> bytes:
+    """Raises ModelRefused for a version whose tag names none: anybody may change a tag."""
+    name = version.tags.get(NATIVE_TAG, _UNTAGGED)
+    if name not in _NATIVES:
+        raise ModelRefused(
+            f"the tag {NATIVE_TAG} of version {version.version} of {use_case} is"
+            f" {printable(name, 60)!r}, which names no native model: {', '.join(_NATIVES)}",
+            next=f"set it to what `lockstep train` wrote there, {_UNTAGGED} for instance",
+        )
     return fetch_artifact(settings, use_case, version.version, name)

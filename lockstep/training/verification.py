@@ -15,11 +15,12 @@ import pyarrow as pa
 from lockstep.compiled_model import CompiledModel, open_model
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.compiled_model.golden import golden_columns, golden_windows
+from lockstep.compiled_model.manifest import Estimator
 from lockstep.compiled_model.parts import features_part
 from lockstep.contracts import Columns, Contract, Judge
-from lockstep.errors import ModelRefused, UsageError
+from lockstep.errors import ModelRefused, UsageError, printable
 from lockstep.estimators import Native
-from lockstep.estimators.known import load_native
+from lockstep.estimators.known import kind_of
 from lockstep.lake import counted, read_rows, state_days
 from lockstep.lake import days as lake_days
 from lockstep.progress import Progress, Silent
@@ -62,6 +63,8 @@ def verify(
         )
     if found.native is None:
         return Verified(model, stored, None, 0)
+    # Before anything is read: its library may lack, or it is another model.
+    native = _native(model, found.native)
     progress = progress or Silent()
     about = model.manifest.training
     first, until = date.fromisoformat(about.tested_from), date.fromisoformat(about.tested_until)
@@ -70,12 +73,12 @@ def verify(
     # Without a lake the golden events take the recorded ones' place.
     columns = recorded if recorded is not None else _golden(model)
     rows = len(next(iter(columns.values())))
-    certificate = _measure(settings, model, found.native, columns, progress)
+    certificate = _measure(settings, model, native, columns, progress)
     return Verified(model, stored, certificate, rows if recorded is not None else 0)
 
 
 def _measure(
-    settings: Settings, model: CompiledModel, stored: bytes, columns: Columns, progress: Progress
+    settings: Settings, model: CompiledModel, native: Native, columns: Columns, progress: Progress
 ) -> Certificate:
     from lockstep.compiling import rows_to_answer
     from lockstep.compiling.asked import asked_events
@@ -85,13 +88,6 @@ def _measure(
     from lockstep.training.fingerprint import versions
 
     rows = len(next(iter(columns.values())))
-    try:
-        native = _native(model.manifest.estimator.kind, stored)
-        native.require_features(model.manifest.features)
-    except UsageError as error:
-        raise ModelRefused(
-            f"the native model beside it is not what was compiled: {error.message}"
-        ) from None
     progress.start("compare with the native model", rows_to_answer(rows))
     matrix, inputs = features_part(model), model.manifest.inputs
     asked = asked_events(model.contract, inputs, model.windows, matrix, native.cuts(), columns)
@@ -101,7 +97,7 @@ def _measure(
         model.digest,
         model.manifest.use_case,
         sets,
-        score_bound=native.score_bound,
+        score_bound=model.manifest.score_bound,
         golden_rows=len(model.manifest.golden.margin),
         versions=versions(native.packages),
         trees=scorer.engine.name,
@@ -111,13 +107,33 @@ def _measure(
     return certificate
 
 
-def _native(kind: str, data: bytes) -> Native:
+def _native(model: CompiledModel, data: bytes) -> Native:
+    """The native model. Raises ModelRefused for another one, UsageError where its library lacks."""
+    manifest = model.manifest
+    kind, again = kind_of(manifest.estimator.kind), f"lockstep train {manifest.use_case} --again"
     try:
-        return load_native(kind, data)
+        native = kind.load(data)
     except ModelRefused as error:
         raise ModelRefused(
-            f"the native model beside it cannot be read: {error.message}", next=error.next
+            f"the native model beside it cannot be used: {error.message}", next=again
         ) from None
+    try:
+        native.require_features(manifest.features)
+    except UsageError as error:
+        raise ModelRefused(
+            f"the native model beside it is not what was compiled: {error.message}", next=again
+        ) from None
+    if native.about != manifest.estimator:
+        raise ModelRefused(
+            "the native model beside it is not what was compiled: it is of"
+            f" {_told(native.about)}, and compiled was one of {_told(manifest.estimator)}",
+            next=again,
+        )
+    return native
+
+
+def _told(about: Estimator) -> str:
+    return f"{about.trees} trees of the depth {about.depth} for {printable(about.objective, 60)}"
 
 
 def recorded_columns(

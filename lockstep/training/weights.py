@@ -99,7 +99,7 @@ def weight_values(
     weight: Weight, events: tuple[Contract, Columns], outcomes: tuple[Contract, Columns]
 ) -> Floats:
     """The weight of each row. Raises UsageError for what is no number a row, and for a negative
-    one, a NaN or one beyond float32, naming the event."""
+    one, a NaN or one beyond float32, naming the event; and for a sum beyond it."""
     contract, columns = events
     ids = columns[contract.id]
     read = {name: columns[name] for name in weight.events}
@@ -128,6 +128,14 @@ def weight_values(
             left="nothing: no model was trained",
             next="let the weight's `of` say what a row without a number weighs:"
             " np.nan_to_num(...), np.clip(...)",
+        )
+    total = float(weights.sum(dtype=np.float64))
+    if total > float(np.finfo(np.float32).max):
+        raise UsageError(
+            f"the weights {weight.meaning!r} of {len(ids):,} events add up to more than float32"
+            " has, and training adds them",
+            left="nothing: no model was trained",
+            next="weights in another unit: only how they stand to each other matters much",
         )
     return weights
 

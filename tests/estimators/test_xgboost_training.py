@@ -171,7 +171,7 @@ def test_a_metric_that_nobody_can_stop_by_is_refused_before_anything_is_read(met
 
 
 def test_a_metric_that_is_not_finite_stops_nothing_silently():
-    """Relative errors of a label that is 0 are infinite: no round would be better than the first."""
+    """Relative errors of a label that is 0 are infinite: no round would be better."""
     relative = {"objective": "reg:squarederror", "eval_metric": ["rmse", "mape"]}
     number = (np.abs(X[:, 0]) + 1).astype(np.float32)
     learned = Examples(X[:1_000], number[:1_000])
@@ -190,6 +190,17 @@ def test_a_metric_that_is_not_finite_stops_nothing_silently():
     turned = {**relative, "eval_metric": ["mape", "rmse"]}
     beside = Examples(X[1_000:], with_zero)
     assert fitted(turned, 30, examples=learned, held_out=beside, stop_after=5).about.trees > 1
+
+
+@pytest.mark.parametrize("weight", [None, np.full(len(X), 1 / len(X), np.float32)])
+def test_trees_that_tell_nothing_apart_are_refused(weight):
+    """Weights that add up to 1 allow no child of the weight 1."""
+    examples = Examples(X, Y, weight)
+    heavy = {"min_child_weight": 1 if weight is not None else 1_000}
+    with pytest.raises(UsageError, match=r"no tree has a split: .* weigh (1|2000) in all") as no:
+        fitted(heavy, 3, examples=examples)
+    assert "min_child_weight" in (no.value.next or "")
+    assert fitted({"min_child_weight": 0}, 3, examples=examples).about.depth
 
 
 @pytest.mark.parametrize("stop_after", [None, 5])

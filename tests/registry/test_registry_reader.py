@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import urllib.request
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -173,8 +174,8 @@ def test_a_request_that_it_refuses(registry, use_case, versions):
         )
 
 
-@pytest.mark.parametrize("tag", ["", "native", "../native.ubj", "model.onnx", "native.u/b"])
-def test_a_tag_that_names_no_native_model_leads_to_none(registry, use_case, versions, tag):
+@pytest.mark.parametrize("tag", ["", "native", "../native.ubj", "model.onnx", "native.bak"])
+def test_a_tag_that_names_no_native_model_is_refused(registry, use_case, versions, tag):
     def set_tag(value: str) -> None:
         Rest(registry.mlflow).post(
             "model-versions/set-tag",
@@ -183,10 +184,41 @@ def test_a_tag_that_names_no_native_model_leads_to_none(registry, use_case, vers
 
     set_tag(tag)
     try:
-        assert locate(registry, f"{use_case}/1").native is None
+        with pytest.raises(ModelRefused, match=r"the tag lockstep\.native of version 1 .* is '"):
+            locate(registry, f"{use_case}/1")
     finally:
         set_tag(NATIVE_FILE + ".ubj")
     assert locate(registry, f"{use_case}/1").native == NATIVE
+
+
+def test_a_version_that_does_not_say_its_native_model_has_one_all_the_same(
+    registry, use_case, versions
+):
+    """Versions were registered before they said it."""
+    about = {"name": use_case, "version": "1", "key": NATIVE_TAG}
+    asked = urllib.request.Request(  # noqa: S310
+        f"{registry.mlflow}/api/2.0/mlflow/model-versions/delete-tag",
+        json.dumps(about).encode(),
+        {"Content-Type": "application/json"},
+        method="DELETE",
+    )
+    urllib.request.urlopen(asked).close()  # noqa: S310
+    try:
+        assert NATIVE_TAG not in model_version(registry, use_case, 1).tags
+        assert locate(registry, f"{use_case}/1").native == NATIVE
+    finally:
+        Rest(registry.mlflow).post(
+            "model-versions/set-tag", {**about, "value": NATIVE_FILE + ".ubj"}
+        )
+
+
+def test_nothing_but_the_native_model_is_read_beside_a_file(registry, use_case, versions, tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(locate(registry, f"{use_case}/1").data)
+    (tmp_path / "m.native.bak").write_bytes(b"somebody's own")
+    assert locate(registry, str(path)).native is None
+    (tmp_path / "m.native.ubj").write_bytes(NATIVE)
+    assert locate(registry, str(path)).native == NATIVE
 
 
 def test_locate(registry, use_case, versions, tmp_path):

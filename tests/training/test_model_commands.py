@@ -162,17 +162,17 @@ def test_a_gate_that_is_missed_registers_nothing(tiny, type_, registry, trained)
     assert len(model_versions(registry, "tiny")) == 1
 
 
-def test_output_registers_nothing(type_, registry, trained, tmp_path):
+def test_output_registers_nothing_and_leaves_what_lies_there(type_, registry, trained, tmp_path):
     path = tmp_path / "folder" / "out.onnx"
     path.parent.mkdir()
-    # Of a model that another library has trained.
-    (path.parent / "out.native.txt").write_text("tree")
+    (path.parent / "out.native.bak").write_text("the user's own")
     said = json.loads(
         type_("train", "tiny", "--trees", "2", "--output", str(path), "--json").stdout
     )
     assert digest_of(path.read_bytes()) == said["digest"] != trained["digest"]
     assert sorted(p.name for p in path.parent.iterdir()) == [
         "out.certificate.json",
+        "out.native.bak",
         "out.native.ubj",
         "out.onnx",
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,9 +15,11 @@ import xgboost
 from lockstep.compiled_model import open_model
 from lockstep.compiled_model.certificate import Certificate
 from lockstep.errors import CheckFailed, LakeError, ModelRefused, UsageError
+from lockstep.estimators.xgboost import XGBoostModel
 from lockstep.registry.locate import Located, certificate_path, locate, native_path
 from lockstep.scoring import OnnxScorer
 from lockstep.settings import Settings
+from lockstep.training import verification
 from lockstep.training.definition import Definition, Label, Period, load_definition
 from lockstep.training.train import check_gates, make_plan
 from lockstep.training.verification import verify
@@ -86,7 +90,7 @@ def test_it_scores(trained):
     assert np.isfinite(scores.margin).all()
 
 
-def test_its_certificate_can_be_measured_again(tiny, trained):
+def test_its_certificate_can_be_measured_again(tiny, trained, monkeypatch):
     settings = settings_of(tiny)
     found = locate(settings, str(trained))
     verified = verify(settings, found)
@@ -97,6 +101,9 @@ def test_its_certificate_can_be_measured_again(tiny, trained):
     assert verified.stored is not None
     assert verified.stored.feature_rows() == verified.stored.compared["validation"].rows + 10_000
     assert verified.stored == Certificate.from_json(certificate_path(trained).read_bytes())
+    # By the bound that the model was made with, whatever this version's is.
+    monkeypatch.setattr(XGBoostModel, "score_bound", 1.0)
+    assert verify(settings, found).certificate == verified.certificate
     without = verify(settings.model_copy(update={"lake": "/no/lake"}), found)
     assert without.recorded_events == 0
     assert without.certificate is not None
@@ -106,6 +113,7 @@ def test_its_certificate_can_be_measured_again(tiny, trained):
 
 def test_another_native_model_is_noticed(tiny, trained, tmp_path):
     other = tmp_path / "other.onnx"
+    trained_booster = bytearray(native_path(trained, ".ubj").read_bytes())
     tiny.type("train", "tiny", "--output", str(other), "--trees", "11")
     found = Located(
         "tiny",
@@ -115,8 +123,12 @@ def test_another_native_model_is_noticed(tiny, trained, tmp_path):
         native_path(other, ".ubj").read_bytes(),
     )
     settings = settings_of(tiny, lake="/no/lake")
-    with pytest.raises(ModelRefused, match="margins differ from native"):
+    with pytest.raises(ModelRefused, match=r"is of 11 trees .*, and compiled was one of 12 trees"):
         verify(settings, found)
+    shifted = json.loads(bytes(xgboost.Booster(model_file=trained_booster).save_raw("json")))
+    shifted["learner"]["learner_model_param"]["base_score"] = "[4.5E-1]"
+    with pytest.raises(ModelRefused, match="margins differ from native"):
+        verify(settings, dataclasses.replace(found, native=json.dumps(shifted).encode()))
     renamed = xgboost.Booster(model_file=bytearray(found.native or b""))
     renamed.feature_names = list(reversed(renamed.feature_names or ()))
     for native, said in (
@@ -126,13 +138,32 @@ def test_another_native_model_is_noticed(tiny, trained, tmp_path):
         other_features = dataclasses.replace(found, native=bytes(native.save_raw("ubj")))
         with pytest.raises(ModelRefused, match=said):
             verify(settings, other_features)
-    with pytest.raises(ModelRefused, match="native model beside it cannot be read"):
+    with pytest.raises(ModelRefused, match="native model beside it cannot be used"):
         verify(settings, dataclasses.replace(found, native=b"nothing"))
     with pytest.raises(ModelRefused, match="certificate beside tiny is of digest"):
         verify(
             settings,
             dataclasses.replace(found, certificate=certificate_path(other).read_bytes()),
         )
+
+
+def test_a_library_that_lacks_is_said_before_anything_is_read(trained, monkeypatch, tmp_path):
+    found = locate(Settings(home=tmp_path), str(trained))
+    monkeypatch.setattr(verification, "recorded_columns", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(UsageError, match="needs the library xgboost") as refused:
+        verify(Settings(home=tmp_path), found)
+    assert refused.value.next == "uv sync --extra train"
+
+
+def test_a_native_model_that_cannot_be_used_is_said_before_anything_is_read(
+    trained, monkeypatch, tmp_path
+):
+    found = locate(Settings(home=tmp_path), str(trained))
+    monkeypatch.setattr(verification, "recorded_columns", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(ModelRefused, match="native model beside it cannot be used") as refused:
+        verify(Settings(home=tmp_path), dataclasses.replace(found, native=b"nothing"))
+    assert refused.value.next == "lockstep train tiny --again"
 
 
 def unfit(features: int) -> xgboost.Booster:

@@ -99,6 +99,10 @@ WRONG = {
         lambda e, o: o["arr_delay"] > 15,
         r"every label of the training period, .* is 1: .* events that weigh more than 0",
     ),
+    "beyond float32 in all": (
+        lambda e, o: np.full(len(e["distance"]), 1e35),
+        r"the weights 'miles and minutes' of [\d,]+ events add up to more than float32 has",
+    ),
     "one for all": (lambda e, o: 1.0, "the weight's `of` returns a float, not a NumPy array"),
     "of another length": (lambda e, o: e["distance"][1:], r"returns float64 of the shape \(\d+,\)"),
     "of text": (lambda e, o: np.full(len(e["distance"]), "1"), "returns <U1 of the shape"),
@@ -127,7 +131,7 @@ def test_a_weight_cannot_change_what_is_learned(tiny, which, name):
         return np.ones(len(given[0]["seats"]))
 
     weight = weighing(of, events=("seats",), outcomes=("event_id",))
-    with pytest.raises(UsageError, match="the weight's `of` raised ValueError: .* read-only"):
+    with pytest.raises(UsageError, match=r"the weight's `of` raised ValueError: .* read-only"):
         trained(tiny, weight)
 
 

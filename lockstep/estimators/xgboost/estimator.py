@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from lockstep.declared import is_plain, require
+from lockstep.errors import UsageError
 from lockstep.estimators.protocol import Estimator, Examples, Gives
 from lockstep.estimators.xgboost.boosting import boost
 from lockstep.estimators.xgboost.forest import gives
@@ -110,7 +113,8 @@ class XGBoost(Estimator):
         held_out: Examples | None,
         progress: Progress,
     ) -> XGBoostModel:
-        """Raises UsageError for what XGBoost refuses, in its words."""
+        """Raises UsageError for what XGBoost refuses, in its words, and for trees that tell nothing
+        apart."""
         booster = boost(
             self.parameters,
             examples,
@@ -125,7 +129,18 @@ class XGBoost(Estimator):
         if held_out is not None:
             kept = booster.num_boosted_rounds()
             said = f"the best {kept} of at most {said} on {len(held_out):,} held-out events"
-        return XGBoostModel(booster, said=said)
+        model = XGBoostModel(booster, said=said)
+        if not model.about.depth:
+            weight = examples.weight
+            weigh = len(examples) if weight is None else float(weight.sum(dtype=np.float64))
+            raise UsageError(
+                f"no tree has a split: the model would answer the same for every event"
+                f" ({len(examples):,}, which weigh {weigh:g} in all)",
+                left="nothing: no model was registered",
+                next="min_child_weight and min_split_loss that allow a split: the first counts"
+                " weights, not rows; or other weights",
+            )
+        return model
 
     def resized(self, rounds: int) -> XGBoost:
         return dataclasses.replace(self, trees=rounds)

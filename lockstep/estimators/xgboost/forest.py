@@ -130,8 +130,7 @@ def _require_tree(tree: Mapping[str, Any], features: int) -> None:
     )
     if not whole:
         raise UsageError(
-            "a tree of the booster is damaged: its nodes lead to none, or ask for no feature",
-            next="save it again, whole",
+            "a tree of the booster is damaged: its nodes lead to none, or ask for no feature"
         )
 
 

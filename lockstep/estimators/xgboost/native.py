@@ -16,7 +16,7 @@ import numpy as np
 
 from lockstep.compiled_model.manifest import Estimator as Described
 from lockstep.compiled_model.native_file import NativeFile
-from lockstep.errors import UsageError
+from lockstep.errors import ModelRefused, UsageError
 from lockstep.estimators.protocol import Answers, Cuts, Floats, Gives, Native, listed
 from lockstep.estimators.xgboost.boosting import best_rounds
 from lockstep.estimators.xgboost.file import open_booster
@@ -74,7 +74,11 @@ class XGBoostModel(Native):
     @classmethod
     def load(cls, data: bytes) -> Self:
         """From UBJSON or JSON."""
-        return cls(open_booster(data))
+        booster = open_booster(data)
+        try:
+            return cls(booster)
+        except UsageError as error:
+            raise ModelRefused(error.message, next=error.next) from None
 
     def file(self) -> NativeFile:
         """UBJSON."""
