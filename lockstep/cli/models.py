@@ -93,7 +93,10 @@ def train(
             "digest": model.digest,
             "metrics": metrics,
             "certificate": certificate.summary(),
-            "rows": {"train": trained.rows.counts(), "test": trained.test_rows.counts()},
+            "rows": {
+                "train": {**trained.rows.counts(), **trained.held},
+                "test": trained.test_rows.counts(),
+            },
             "rounded": [asdict(found) for found in trained.rounded],
         }
         for found in trained.rounded:

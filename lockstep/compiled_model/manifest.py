@@ -66,7 +66,8 @@ class ColumnProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the model comes from. Days are UTC, `until` is exclusive."""
+    """Where the model comes from. Days are UTC, `until` is exclusive; trained are those that rows
+    were learned from, held-out ones are told in `parameters`."""
 
     trained_from: str
     trained_until: str

@@ -30,7 +30,7 @@ from lockstep.compiling.parity import BATCH_SIZES, RowSet, certify
 from lockstep.compiling.same_features import require_own_rows
 from lockstep.contracts import Columns, Contract, EncodedColumns, encode_strings, model_inputs
 from lockstep.errors import UsageError
-from lockstep.estimators.known import native_of
+from lockstep.estimators.known import load_native, native_of
 from lockstep.estimators.protocol import Answers, Cuts, Native
 from lockstep.scoring import Scorer, open_scorer
 from lockstep.scoring.tree_scorer import TreeScorer
@@ -85,6 +85,8 @@ def compile_model(
     found.require_features(traced.names)
     _require_rows(traced, validation)
     require_own_rows(traced, validation)
+    # Certified is what `lockstep verify` will open.
+    kept = load_native(found.kind, found.file().data)
     margin, score = found.graph(traced.matrix)
     cuts = found.cuts()
     graph = traced.build({"score": score, "margin": margin})
@@ -112,7 +114,7 @@ def compile_model(
     certificate = certify(
         digest,
         use_case,
-        row_sets(model, scorer, asked, found),
+        row_sets(model, scorer, asked, kept),
         score_bound=found.score_bound,
         golden_rows=len(manifest.golden.margin),
         versions=versions,

@@ -75,10 +75,16 @@ def _listed() -> str:
 
 def _is_pickle(data: bytes) -> bool:
     """Whether it reads as a pickle, from the first instruction to the last. Nothing is run."""
-    # Instructions of a protocol, or of the first two, which have no number.
+    # A protocol's number; the first two have none. Many a text has a full stop: a pickle ends
+    # with it, and puts something there before.
     if data[:1] == b"\x80":
         return True
     try:
-        return any(code.name == "STOP" for code, *_ in genops(BytesIO(data)))
+        pushed = False
+        for code, _, at in genops(BytesIO(data)):
+            if code.name == "STOP":
+                return pushed and at == len(data) - 1
+            pushed = pushed or bool(code.stack_after)
+        return False
     except Exception:  # whatever a broken instruction raises
         return False

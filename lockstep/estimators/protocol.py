@@ -193,7 +193,10 @@ class Native(ABC):
     @abstractmethod
     def graph(self, matrix: Var) -> tuple[Var, Var]:
         """Its operators on float32[n, features]: margin and score, float32[n] each. Of the domains
-        "" and ai.onnx.ml only; sums in the order in which the library adds."""
+        "" and ai.onnx.ml only; sums in the order in which the library adds.
+
+        Today it must be trees: exactly one TreeEnsemble, which reads `matrix` itself, and margin
+        and score of its total alone. A compiled model is cut in parts there."""
 
     @abstractmethod
     def cuts(self) -> Cuts:

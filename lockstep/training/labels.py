@@ -60,8 +60,11 @@ def require_labels(
     for name, period, rows in periods:
         about = f"the {name} period, from {period.start} until {period.until},"
         if not len(rows):
+            # Of a part of a period nobody counted what was left out.
+            whole = name == "test" or held_out is None
+            told = f" ({rows.left_out(definition.label)})" if whole else ""
             raise UsageError(
-                f"{about} has no event with a known outcome ({rows.left_out(definition.label)})",
+                f"{about} has no event with a known outcome{told}",
                 next="periods whose outcomes the lake has, or a label that is not NaN for all of"
                 " them",
             )
@@ -74,7 +77,8 @@ def require_labels(
                 next="a weight above 0 for the events that are to teach something",
             )
         # A test period of one class has no AUC; a constant number still has errors.
-        if (name == "training" or binary) and (label == label[0]).all():
+        learned = name == "training" and definition.estimator.learns
+        if (learned or (name != "training" and binary)) and (label == label[0]).all():
             counted = "" if rows.weight is None else " that weigh more than 0"
             raise UsageError(
                 f"every label of {about} is {_number(label[0])}: {definition.label.meaning!r}"

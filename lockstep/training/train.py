@@ -77,6 +77,9 @@ class Trained:
     """What it was trained on."""
     held_out: Rows | None
     """What said when to stop, where that was asked for."""
+    held: Mapping[str, int]
+    """Events of the training period that nothing was learned from: those `held_out`, and those
+    `between`, whose labels become known in these days. Empty where none are held out."""
     test_rows: Rows
     rounded: tuple[Rounded, ...]
     """Values of its windows that have more decimals than count."""
@@ -141,6 +144,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     decimals = Decimals(plan.windows)
     everything, tested_on = read_periods(settings, plan, progress, decimals)
     trained_on, held_out = _hold_out(plan, everything)
+    held = _held(everything, trained_on, held_out)
     require_labels(definition, plan.events, plan.outcomes, trained_on, tested_on, held_out)
     progress.start("trace the features")
     fitted = _learn(definition, trained_on.columns)
@@ -151,8 +155,10 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     ready = graph_features(matrix, plan.events, trained_on.columns, "training")
     unseen = graph_features(matrix, plan.events, tested_on.columns, "validation")
     same_features(traced, trained_on.columns, ready, "training")
-    _require_finite(traced, trained_on, ready, plan.events.id)
-    told = _require_varying(traced, ready)
+    told = ""
+    if definition.estimator.learns:
+        _require_finite(traced, trained_on, ready, plan.events.id)
+        told = _require_varying(traced, ready)
     beside = None
     if held_out is not None:
         answered = graph_features(matrix, plan.events, held_out.columns, "held-out")
@@ -175,7 +181,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
         traced=traced,
         native=native,
         validation=tested_on.columns,
-        training=_about(plan, traced, trained_on, tested_on, metrics, score),
+        training=_about(plan, traced, trained_on, tested_on, held, metrics, score),
         versions=fingerprint.versions(definition.estimator.packages),
         fingerprints={
             "data": fingerprint.combine(
@@ -199,6 +205,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
         plan.fingerprint,
         trained_on,
         held_out,
+        held,
         tested_on,
         tuple(decimals.rounded()),
     )
@@ -242,6 +249,13 @@ def _hold_out(plan: Plan, everything: Rows) -> tuple[Rows, Rows | None]:
         dataclasses.replace(learned, **left_out),
         everything.within(plan.events, definition.stopped_by),
     )
+
+
+def _held(everything: Rows, learned: Rows, held_out: Rows | None) -> dict[str, int]:
+    if held_out is None:
+        return {}
+    between = len(everything) - len(learned) - len(held_out)
+    return {"held_out": len(held_out), "between": between}
 
 
 def check_gates(definition: Definition, metrics: Mapping[str, float]) -> None:
@@ -326,18 +340,27 @@ def _require_varying(traced: Traced, matrix: np.ndarray[Any, Any]) -> str:
 
 
 def _about(
-    plan: Plan, traced: Traced, rows: Rows, test: Rows, metrics: dict[str, float], score: Any
+    plan: Plan,
+    traced: Traced,
+    rows: Rows,
+    test: Rows,
+    held: Mapping[str, int],
+    metrics: dict[str, float],
+    score: Any,
 ) -> Training:
     definition = plan.definition
     binary = definition.estimator.gives == "probability"
+    stopped_by = definition.stopped_by
     declared = {
-        "held_out": definition.held_out and f"{definition.held_out.days} days",
+        "held_out": stopped_by
+        and f"{stopped_by.start} until {stopped_by.until}: {held['held_out']:,} events;"
+        f" not learned from before it: {held['between']:,}",
         "weight": definition.weight and definition.weight.meaning,
         "label": definition.label.meaning,
     }
     return Training(
-        trained_from=definition.train.start.isoformat(),
-        trained_until=definition.train.until.isoformat(),
+        trained_from=definition.learned.start.isoformat(),
+        trained_until=definition.learned.until.isoformat(),
         tested_from=definition.test.start.isoformat(),
         tested_until=definition.test.until.isoformat(),
         rows=len(rows),

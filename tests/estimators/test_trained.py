@@ -82,7 +82,19 @@ def test_a_pickle_is_refused_whatever_its_name(tmp_path, name, protocol):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"tree\nversion=v4\n", b"\x08\x07onnx", b"{}", b'{"a": 1}', b"PK\x03\x04", b"binf"],
+    [
+        b".",
+        b".gitignore",
+        b"N.B.",
+        b"a tree of 3.5",
+        b"",
+        b"tree\nversion=v4\n",
+        b"\x08\x07onnx",
+        b"{}",
+        b'{"a": 1}',
+        b"PK\x03\x04",
+        b"binf",
+    ],
     ids=repr,
 )
 def test_another_file_is_refused_with_what_is_understood(tmp_path, data):

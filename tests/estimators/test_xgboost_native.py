@@ -8,9 +8,11 @@ import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lockstep.compiled_model.native_file import NativeFile
 from lockstep.compiling import compile_model, trace
-from lockstep.errors import UsageError
+from lockstep.errors import ModelRefused, UsageError
 from lockstep.estimators.known import native_of
+from lockstep.estimators.xgboost import XGBoostModel
 from tests.estimators.test_xgboost_forest import X, Y, booster, differences
 from tests.small_model import about_nothing, departures, late, some
 
@@ -162,3 +164,31 @@ def test_compile_model_asks_first():
             versions={},
             fingerprints={},
         )
+
+
+def test_certified_is_what_is_kept_for_verify(monkeypatch):
+    """The control: what is kept as it is certifies."""
+    traced = trace(lambda event, fitted: {"distance": event["distance"]}, {}, departures())
+    matrix, label = traced.reader().read(some(slice(0, 5_000))), late()[:5_000]
+
+    def compiled():
+        return compile_model(
+            use_case="flight_delay",
+            contract=departures(),
+            traced=traced,
+            native=trained(label),
+            validation=some(slice(5_000, 5_100)),
+            training=about_nothing(),
+            versions={},
+            fingerprints={},
+        )
+
+    def trained(label):
+        rows = xgboost.DMatrix(matrix, label=label)
+        return xgboost.train({"objective": "binary:logistic", "nthread": 1}, rows, 3)
+
+    assert compiled().certificate.rows() > 0
+    other = NativeFile(".ubj", bytes(trained(1 - label).save_raw("ubj")))
+    monkeypatch.setattr(XGBoostModel, "file", lambda _: other)
+    with pytest.raises(ModelRefused, match="margins differ from native"):
+        compiled()

@@ -16,10 +16,11 @@ from lockstep.registry.locate import Located
 from lockstep.settings import Settings
 from lockstep.training import Definition, Period
 from lockstep.training import train as training
+from lockstep.training.labels import require_labels
 from lockstep.training.verification import verify
-from tests.small_model import REPOSITORY
+from tests.small_model import REPOSITORY, arrivals, departures
 from tests.training.test_learnable import SMALL, fitted, nothing_is_trained, trained
-from tests.training.test_weights import FAR_AND_LATE, planned
+from tests.training.test_weights import FAR_AND_LATE, planned, read
 
 __all__ = ["nothing_is_trained"]
 
@@ -54,7 +55,15 @@ def test_only_the_best_trees_go_into_the_file_and_the_native_model_beside_it(sto
     assert native.num_boosted_rounds() == kept
     assert model.manifest.training.parameters["trees"] == 100
     assert model.manifest.training.parameters["stop_after"] == 3
-    assert model.manifest.training.parameters["held_out"] == "1 days"
+    about, held = model.manifest.training, stopped.held
+    assert (about.trained_from, about.trained_until) == ("2013-01-02", "2013-01-04")
+    assert stopped.held_out is not None
+    assert held["held_out"] == len(stopped.held_out) > 0
+    assert held["between"] > 500
+    assert about.parameters["held_out"] == (
+        f"2013-01-05 until 2013-01-06: {held['held_out']:,} events; not learned from before it:"
+        f" {held['between']:,}"
+    )
 
 
 def test_certificate_and_verify_agree(tiny, stopped, tmp_path):
@@ -127,12 +136,27 @@ def test_held_out_days_that_say_nothing_are_refused(tiny, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
 
     def early(outcomes):
-        last = outcomes["arrived_at"] > np.datetime64("2013-01-05", "us").astype(np.int64)
-        return np.where(last, 0.0, outcomes["arr_delay"] > 15)
+        """0 in the held-out day, and what it is in all others."""
+        from_then, until = (
+            np.datetime64(f"2013-01-{day:02}", "us").astype(np.int64) for day in (5, 7)
+        )
+        held_out = (outcomes["arrived_at"] >= from_then) & (outcomes["arrived_at"] < until)
+        return np.where(held_out, 0.0, outcomes["arr_delay"] > 15)
 
     label = dataclasses.replace(SMALL.label, fields=("arr_delay", "arrived_at"), of=early)
-    with pytest.raises(UsageError, match=r"every label of the (held-out|test) period"):
+    with pytest.raises(UsageError, match="every label of the held-out period"):
         trained(tiny, dataclasses.replace(STOPPING, label=label))
+
+
+def test_a_part_of_a_period_does_not_tell_what_was_left_out_of_the_whole(tiny):
+    some = read(tiny, None)
+    none = some.within(departures(), Period(date(2012, 1, 1), date(2012, 1, 2)))
+    for learned, held_out in ((none, some), (some, none)):
+        with pytest.raises(UsageError) as refused:
+            require_labels(STOPPING, departures(), arrivals(), learned, some, held_out)
+        assert refused.value.message.endswith("has no event with a known outcome")
+    with pytest.raises(UsageError, match=r"has no event with a known outcome \(0 without\)"):
+        require_labels(STOPPING, departures(), arrivals(), some, none, some)
 
 
 @pytest.mark.parametrize(

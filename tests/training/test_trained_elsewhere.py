@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import xgboost
 
@@ -18,7 +19,7 @@ from lockstep.training import train as training
 from lockstep.training.train import check_gates
 from lockstep.training.verification import verify
 from tests.small_model import REPOSITORY
-from tests.training.test_learnable import SMALL, nothing_is_trained, trained
+from tests.training.test_learnable import SMALL, fitted, nothing_is_trained, trained
 from tests.training.test_weights import FAR_AND_LATE, planned
 
 __all__ = ["nothing_is_trained"]
@@ -109,6 +110,20 @@ def test_a_pickle_is_refused_before_anything_is_read(monkeypatch, elsewhere, tmp
     monkeypatch.setattr(training, "load_definition", lambda _: pickled)
     with pytest.raises(UsageError, match="is a Python pickle"):
         training.make_plan(Settings(home=tmp_path, lake=str(tmp_path / "none")), "flight_delay")
+
+
+def test_what_learning_needs_is_not_asked_of_it(tiny, elsewhere):
+    """The control: of what is trained here, it is."""
+
+    def of(outcomes):
+        from_then = np.datetime64("2013-01-08", "us").astype(np.int64)
+        return (outcomes["arrived_at"] >= from_then) & (outcomes["arr_delay"] > 15)
+
+    label = dataclasses.replace(SMALL.label, fields=("arr_delay", "arrived_at"), of=of)
+    found = fitted(tiny, dataclasses.replace(elsewhere, label=label))
+    assert not found.examples.label.any()
+    with pytest.raises(UsageError, match=r"every label of the training period, .* is 0"):
+        trained(tiny, dataclasses.replace(OWN, label=label))
 
 
 def test_nothing_can_weigh_in_what_is_not_trained(elsewhere):
