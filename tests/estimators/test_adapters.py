@@ -31,33 +31,30 @@ def elsewhere() -> list[Path]:
 
 def imported(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
+        # One adapter of several: whoever names it, knows it.
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module.partition(".")[0]
-            # One adapter of several: whoever names it, knows it.
-            if node.module.startswith("lockstep.estimators"):
-                yield from node.module.split(".")[2:]
-                yield from (alias.name.lower() for alias in node.names)
+            for alias in node.names:
+                yield from alias.name.lower().split(".")
+        elif isinstance(node, ast.ImportFrom):
+            yield from (node.module or "").lower().split(".")
+            yield from (alias.name.lower() for alias in node.names)
 
 
 def words(tree: ast.AST) -> Iterator[str]:
-    """Texts that decide something: what is compared, matched, looked up or called with."""
+    """All texts but those that stand alone, which are docstrings."""
+    alone = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Compare | ast.MatchValue | ast.Subscript):
-            found = ast.walk(node)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            found = (part for given in node.args for part in ast.walk(given))
-        else:
-            continue
-        for part in found:
-            if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                yield part.value.lower()
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
+            yield node.value.lower()
 
 
 def framework_in(source: str) -> set[str]:
     tree = ast.parse(source)
-    named = FRAMEWORKS & set(imported(tree))
+    named = {word for name in imported(tree) for word in FRAMEWORKS if name.startswith(word)}
     return named | {word for text in words(tree) for word in WORDS if text.startswith(word)}
 
 
@@ -80,6 +77,18 @@ def test_nothing_but_an_adapter_knows_a_framework() -> None:
         "library = importlib.import_module('lightgbm')",
         "match kind:\n    case 'XGBoost': pass",
         "SUFFIX = {'xgboost': '.ubj'}[kind]",
+        "from lockstep.estimators.known import XGBoostModel",
+        "from lockstep.estimators.protocol import XGBoost as Declared",
+        "import lockstep.estimators.xgboost.native",
+        "import lockstep.estimators.xgboost as adapter",
+        "from .estimators.xgboost import native",
+        "load_native('xgboost', data)",
+        "library('torch', who='this', extra='train')",
+        "library(module='torch')",
+        "import_module('lightgbm')",
+        "KIND = 'xgboost'",
+        "def f(kind: str = 'xgboost'): pass",
+        "OBJECTIVES = ('reg:squarederror',)",
     ],
 )
 def test_control_what_would_be_found(source: str) -> None:
