@@ -105,6 +105,11 @@ class Label:
                 next="within=timedelta(days=2), or as long as the truth may take to be known",
             )
 
+    @property
+    def whole_days(self) -> timedelta:
+        """`within` in whole days: so many after a period all of its labels are known."""
+        return -(-self.within // timedelta(days=1)) * timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -158,7 +163,7 @@ class Definition:
                 f" before the training period ends on {self.train.until}"
             )
         # As if trained when the test period begins: by then no later label was known.
-        known = self.train.days(more=self.label.within)[-1] + timedelta(days=1)
+        known = self.train.until + self.label.whole_days
         if self.test.start < known:
             raise UsageError(
                 f"labels of the training period, which ends on {self.train.until}, become known"
@@ -182,8 +187,7 @@ class Definition:
         if self.held_out is None:
             return self.train
         # As if trained when the held-out days begin.
-        gap = -(-self.label.within // timedelta(days=1))
-        return Period(self.train.start, self.train.until - self.held_out - timedelta(days=gap))
+        return Period(self.train.start, self.train.until - self.held_out - self.label.whole_days)
 
     @property
     def stopped_by(self) -> Period | None:
@@ -218,7 +222,7 @@ class Definition:
             "a time of whole days",
             "held_out=timedelta(days=30)",
         )
-        gap = -(-self.label.within // day) * day
+        gap = self.label.whole_days
         days = self.train.until - self.train.start
         if held_out + gap >= days:
             raise UsageError(

@@ -175,6 +175,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
     metrics = measure(definition.estimator.gives, tested_on.label, score)
     progress.finish(f"{native.summary()}; on {len(tested_on):,} unseen events: {show(metrics)}")
     progress.start("compile and certify", rows_to_answer(len(tested_on)))
+    periods = {"train": trained_on, "test": tested_on, "held_out": held_out}
     compiled = compile_model(
         use_case=plan.use_case,
         contract=plan.events,
@@ -185,13 +186,7 @@ def train(settings: Settings, plan: Plan, progress: Progress | None = None) -> T
         versions=fingerprint.versions(definition.estimator.packages),
         fingerprints={
             "data": fingerprint.combine(
-                {
-                    name: rows.fingerprint()
-                    for name, rows in (
-                        *(("train", trained_on), ("test", tested_on), ("held_out", held_out)),
-                    )
-                    if rows is not None
-                }
+                {name: rows.fingerprint() for name, rows in periods.items() if rows is not None}
             ),
             **plan.parts,
         },
